@@ -68,10 +68,13 @@ class Benchmark:
         average_precision: "trapezoid" = of the whole ranking, as Philbin et al., CVPR 2007, and
             revisited Oxford and Paris; "cut_off" = Σ P(i)·rel(i) / min(R, k) over the first k.
         k: of "cut_off".
-        precision_at: mean precision is also measured at these ranks (mP@k of revisited Oxford).
+        precision_at: mean precision is also measured at these ranks: mP@k of revisited Oxford with
+            "trapezoid", P@k = right ones among the first k / k with "cut_off".
+        positions: the position of the first right photo is also measured, k + 1 = none.
         upright: turn photos as their EXIF data say; False = the pixels as stored, as code does
             that reads them with Pillow's `convert` alone.
         missing: ids of photos that the ground truth names and that are not there.
+        part: which part of the data set this is, in words; "" = all of it.
         rules: what the protocol does, in sentences.
         notes: what the loader met.
     """
@@ -85,7 +88,9 @@ class Benchmark:
     k: int | None = None
     precision_at: tuple[int, ...] = ()
     upright: bool = False
+    positions: bool = False
     missing: list[str] = field(default_factory=list)
+    part: str = ""
     rules: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
 

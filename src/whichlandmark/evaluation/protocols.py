@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,29 @@ from ..core.benchmark import Benchmark, Judgements
 from ..core.errors import DataError
 from ..core.types import Floats, Progress, Rows
 from ..metrics.bootstrap import bootstrap_interval
-from ..metrics.retrieval import cut_off_ap, precision_at, trapezoid_ap
+from ..metrics.retrieval import (
+    cut_off_ap,
+    first_position,
+    precision_at,
+    precision_of_k,
+    trapezoid_ap,
+)
 from .protocol_ranks import QueryRanks, RankCounter, chunk_rows, unit_rows
 from .protocol_vectors import BenchmarkVectors
 
 TIES = "equal similarities are in the order of the database, distractors last"
 
+MEAN_POSITION, MEDIAN_POSITION = "mean position", "median position"
+
+POSITIONS = (MEAN_POSITION, MEDIAN_POSITION)  # measures that are no share
+
+NO_RANKS: Rows = np.empty(0, dtype=np.int64)
+
 Chunks = Iterable[NDArray[Any]]
+
+OfQuery = Callable[[Judgements, int], float]
+
+Average = Callable[[Floats], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +75,7 @@ class ProtocolResult:
         missing: photos that the ground truth names and that are not there.
         unreadable: id → reason.
         seconds: stage → seconds.
+        part: which part of the data set was measured, in words; "" = all of it.
     """
 
     protocol: str
@@ -78,6 +96,7 @@ class ProtocolResult:
     seconds: dict[str, float]
     rules: list[str]
     notes: list[str]
+    part: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -142,7 +161,7 @@ def run_protocol(
         tied_queries=extra.tied_queries(), missing=list(benchmark.missing),
         unreadable=dict(vectors.unreadable),
         seconds=seconds | {"ranking": round(time.monotonic() - started, 3)},
-        rules=[*benchmark.rules, TIES], notes=notes,
+        rules=[*benchmark.rules, TIES], notes=notes, part=benchmark.part,
     )  # fmt: skip
 
 
@@ -159,14 +178,11 @@ class _Measured:
 
     def rows(self, distractors: int) -> list[ProtocolRow]:
         rows = []
-        measures: dict[str, Callable[[Judgements, int], float]] = {self.benchmark.measure: self._ap}
         for name, judged in self.benchmark.settings.items():
             counted = np.flatnonzero(judged.counted)
             if not len(counted):
                 raise DataError(f"{self.benchmark.name}, setting {name}: no query is counted")
-            for k in self.benchmark.precision_at:
-                measures[f"mP@{k}"] = self._precision(k)
-            for measure, of_query in measures.items():
+            for measure, of_query, average in self._measures():
                 values = np.array([of_query(judged, query) for query in counted.tolist()])
                 over_orders = None
                 if of_query == self._ap:
@@ -176,14 +192,32 @@ class _Measured:
                     ProtocolRow(
                         setting=name,
                         measure=measure,
-                        value=float(values.mean()),
-                        interval=_interval(values),
+                        value=float(average(values)),
+                        interval=interval(values, average),
                         queries=len(counted),
                         distractors=distractors,
                         mean_over_orders=over_orders,
                     )
                 )
         return rows
+
+    def _measures(self) -> list[tuple[str, OfQuery, Average]]:
+        """Name of each measure, its value for a query, and how the values are averaged."""
+        found: list[tuple[str, OfQuery, Average]] = [(self.benchmark.measure, self._ap, np.mean)]
+        if self.benchmark.average_precision == "trapezoid":
+            found += [
+                (f"mP@{k}", self._of_ranks(partial(precision_at, k=k)), np.mean)
+                for k in self.benchmark.precision_at
+            ]
+        else:
+            found += [
+                (f"P@{k}", self._of_ranks(partial(precision_of_k, k=k)), np.mean)
+                for k in self.benchmark.precision_at
+            ]
+        if self.benchmark.positions:
+            position = self._of_ranks(partial(first_position, k=self.benchmark.k or 100))
+            found += [(MEAN_POSITION, position, np.mean), (MEDIAN_POSITION, position, np.median)]
+        return found
 
     def average_precision(self) -> dict[str, dict[str, float]]:
         ids = self.benchmark.queries.ids
@@ -224,17 +258,19 @@ class _Measured:
             return groups.mean_trapezoid_ap(positives)
         return groups.mean_cut_off_ap(positives, self.benchmark.k)
 
-    def _precision(self, k: int) -> Callable[[Judgements, int], float]:
+    def _of_ranks(self, measure: Callable[[Rows], float]) -> OfQuery:
+        """A measure of the ranks of what is right, as one of a query."""
+
         def of_query(judged: Judgements, query: int) -> float:
-            if query not in self.found:
-                return 0.0
-            return precision_at(self.found[query].ranks(judged, query), k)
+            found = self.found.get(query)
+            return measure(NO_RANKS if found is None else found.ranks(judged, query))
 
         return of_query
 
 
-def _interval(values: Floats) -> tuple[float, float]:
-    return bootstrap_interval(lambda rows: float(np.mean(values[rows])), len(values))
+def interval(values: Floats, average: Average = np.mean) -> tuple[float, float]:
+    """The 95 % interval of an average over queries, by the bootstrap."""
+    return bootstrap_interval(lambda rows: float(average(values[rows])), len(values))
 
 
 def _marked(benchmark: Benchmark, query: int) -> Rows:

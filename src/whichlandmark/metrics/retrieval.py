@@ -59,6 +59,24 @@ def precision_at(ranks: Rows, k: int) -> float:
     return float((ranks < depth).sum() / depth)
 
 
+def precision_of_k(ranks: Rows, k: int) -> float:
+    """Right ones among the first k, divided by k, however many there are.
+
+    As `MeanPrecisions` of Google Landmarks v2 (tensorflow/models, delf) computes it.
+    """
+    check_k(k)
+    return float((ranks < k).sum() / k)
+
+
+def first_position(ranks: Rows, k: int) -> float:
+    """The position, from 1, of the first right one among the first k; k + 1 where there is none.
+
+    As `MeanMedianPosition` of Google Landmarks v2 (tensorflow/models, delf) computes it.
+    """
+    check_k(k)
+    return float(ranks[0] + 1) if len(ranks) and ranks[0] < k else float(k + 1)
+
+
 @dataclass(frozen=True, eq=False)
 class TieGroups:
     """The groups of equal similarity that hold a positive, most similar first.
