@@ -25,6 +25,7 @@ RESULTS = {
     "labeling configuration": rb'\A<View className="whichlandmark">',
     "submission": rb"\Aid,landmarks\r?\n",
     "file of scores": rb'\A\{\s[^{}]*"gap":',
+    "file of results": rb'\A\{\s*"protocol": "[^"]*",\s*"measured_by": "whichlandmark',
     "list of landmarks": rb"\Alandmark,name,category\r?\n",
     "table of landmark records": rb"\Alandmark,title,wikidata,latitude,longitude,source[,\r\n]",
     "table of suggestions": rb"\Alandmark,title,wikidata,label,description,",
