@@ -70,12 +70,15 @@ class TestPhotos:
 
 
 def solution_file(root: Path, task: Task, given: Path | None = None) -> Path:
-    """The solution to score by: the one given, or the newest `<task>_solution*.csv` of the data.
+    """The solution to score by: the one given, `root` where it is a file, or the newest
+    `<task>_solution*.csv` of the data.
 
     Raises DataError where there is none.
     """
     if given is not None:
         return given
+    if root.is_file():
+        return root
     found = [path for name in LIST_FOLDERS for path in (root / name).glob(f"{task}_solution*.csv")]
     if not found:
         raise DataError(

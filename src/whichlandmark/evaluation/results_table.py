@@ -133,9 +133,9 @@ def _figure(column: Column, rows: list[dict[str, Any]], part: bool) -> dict[str,
 
 
 def _cell(column: Column, row: Mapping[str, Any], result: Mapping[str, Any]) -> Cell:
-    numbers = [float(row["value"]), *map(float, row["interval"])]
-    if len(numbers) != 3 or not all(0 <= number <= 1 for number in numbers):
-        raise ValueError(f"{column.heading}: {numbers}; expected numbers from 0 to 1")
+    value, (low, high) = float(row["value"]), map(float, row["interval"])
+    if not all(0 <= number <= 1 for number in (value, low, high)):
+        raise ValueError(f"{column.heading}: {value}, {low}, {high}; expected 0 to 1")
     notes, given = [], bool(result["dim"])  # without a dimension it is someone's submission
     if result["part"]:
         notes.append(f"on a part of the data: {result['part']}")
@@ -153,7 +153,7 @@ def _cell(column: Column, row: Mapping[str, Any], result: Mapping[str, Any]) -> 
     comparable = not notes
     if lost := len({*result["missing"], *result["unreadable"]}):
         notes.append(f"{lost:,} photos are missing or could not be read")
-    return Cell(*numbers, tuple(notes), tuple(map(str, result["rules"])), comparable)
+    return Cell(value, low, high, tuple(notes), tuple(map(str, result["rules"])), comparable)
 
 
 def joined(rows: Iterable[TableRow]) -> list[TableRow]:

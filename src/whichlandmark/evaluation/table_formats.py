@@ -19,6 +19,7 @@ from typing import Any
 from ..core.csv_files import open_csv
 from ..core.errors import DataError, OptionError
 from ..core.files import atomic_file
+from ..core.results import require_own_result
 from .results_table import COLUMNS, Cell, Column, TableRow, joined
 
 KIND = "table of results"
@@ -36,8 +37,8 @@ _FIXED = ("method", "dimension", "image size", "licence", "seconds")
 _MARKED = re.compile(r"(?m)^(?:<!-- data |% data )(\{.*\})(?: -->)?$")
 
 
-def add_to_table(path: Path, rows: Sequence[TableRow]) -> list[TableRow]:
-    """Write a table, or add to the one that is there; returns all its rows.
+def add_to_table(path: Path, rows: Sequence[TableRow]) -> None:
+    """Write a table, or add to the one that is there.
 
     The end of the name says how: .md, .tex or .csv.
 
@@ -46,18 +47,25 @@ def add_to_table(path: Path, rows: Sequence[TableRow]) -> list[TableRow]:
         DataError: When the table there cannot be read any more.
     """
     check_table_name(path)
+    require_own_result(path, KIND)
     earlier = _read_table(path) if path.exists() and path.stat().st_size else []
-    everything = joined([*earlier, *rows])
-    text = table_text(everything, path.suffix.lower())
+    write_table(path, [*earlier, *rows])
+
+
+def write_table(path: Path, rows: Sequence[TableRow]) -> None:
+    """Write a table anew. Raises OptionError for a file of another origin."""
+    check_table_name(path)
+    text = table_text(joined(rows), path.suffix.lower())
     with atomic_file(path, KIND) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
-    return everything
 
 
 def check_table_name(path: Path) -> None:
     """Raises OptionError where the end of the name is of no format."""
     if path.suffix.lower() not in FORMATS:
-        raise OptionError(f"--table {path}: expected a name that ends in {', '.join(FORMATS)}")
+        raise OptionError(
+            f"{path}: no table of this kind; expected a name ending in {', '.join(FORMATS)}"
+        )
 
 
 def table_text(rows: Sequence[TableRow], suffix: str, *, bold: bool = True) -> str:
