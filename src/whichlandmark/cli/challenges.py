@@ -43,8 +43,6 @@ def score_submission_file(name: str, source: Path, options: ProtocolOptions) -> 
     solution = read_solution(solution_file(source, task, options.ground_truth), task)
     known = index_ids(source) if task == "retrieval" and source.is_dir() else None
     submission = read_submission(file, solution, set(known) if known else None)
-    for note in submission.notes:
-        output.note(f"note: {note}")
     write_results(name, score_submission(solution, submission, file.name), options)
 
 
@@ -84,8 +82,6 @@ def recognize_test(source: Path, options: ProtocolOptions) -> None:
         )
     if options.submission:
         write_submission(options.submission, run.predictions)
-    for note in run.result.notes:
-        output.note(f"note: {note}")
     write_results("gldv2-recognition", run.result, options)
     output.finish_with_failures(run.result.unreadable)
 

@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolOptions:
-    """The options of `evaluate` that belong to --protocol; `out` is where the JSON goes."""
+    """The options of `evaluate` that belong to --protocol; `out` is where the JSON goes.
 
+    data: its folder, which the results name.
+    """
+
+    data: Path
     embedder: str | None = None
     ground_truth: Path | None = None
     distractors: Path | None = None
@@ -158,7 +162,7 @@ def evaluate_protocol(name: str, source: Path, options: ProtocolOptions) -> None
     from ..evaluation.nearest_photos import nearest_ids
     from ..evaluation.protocol_vectors import embed_benchmark, embed_distractors
     from ..evaluation.protocols import run_protocol
-    from ..features.embedders.load import default_embedder, load_embedder
+    from ..recognition.folder.fill import open_embedder
     from .app import read_source
 
     options.refuse_unused(name)
@@ -173,12 +177,15 @@ def evaluate_protocol(name: str, source: Path, options: ProtocolOptions) -> None
         results.append((options.submission, "retrieval submission"))
     output.claim(results, [source, options.ground_truth, options.distractors])
     benchmark = LOADERS[name](source, options)
-    for note in benchmark.notes:
-        output.note(f"note: {note}")
     extra = read_source(options.distractors, labelled=False) if options.distractors else None
-    embedder = load_embedder(options.embedder or default_embedder(), device=options.device)
     failures: list[Failure] = []
     with output.progress() as progress:
+        embedder = open_embedder(
+            options.embedder, benchmark.database, None, device=options.device,
+            progress=progress("vocabulary") if options.embedder == "sift" else None,
+        )  # fmt: skip
+        if embedder.name == "sift":
+            benchmark.notes.append("the vocabulary of sift was fitted on the database")
         vectors = embed_benchmark(benchmark, embedder, progress=progress)
         chunks = None
         if extra is not None:
@@ -203,36 +210,51 @@ def write_results(name: str, result: ProtocolResult, options: ProtocolOptions) -
     from ..evaluation.results_table import row_of
     from ..evaluation.table_formats import add_to_table
 
+    made = {
+        "protocol": name, "measured_by": f"whichlandmark {whichlandmark.__version__}",
+        "data": str(options.data), "distractors_from": str(options.distractors or "") or None,
+    }  # fmt: skip
+    facts = made | result.to_dict()
     if options.out:
-        made = {"protocol": name, "measured_by": f"whichlandmark {whichlandmark.__version__}"}
-        write_json(options.out, made | result.to_dict(), "file of results")
+        write_json(options.out, facts, "file of results")
     if options.table:
         add_to_table(options.table, [row_of(result.to_dict())])
-    print_protocol(result, as_json=options.as_json)
-
-
-def print_protocol(result: ProtocolResult, *, as_json: bool) -> None:
-    """Print the figures as a table in percent, then what they depend on."""
-    from ..evaluation.protocols import POSITIONS
-
     if result.part:
         output.warn(
             f"{result.protocol}: on a part of the data ({result.part}), so that the figures are "
             "not comparable with published ones"
         )
-    if as_json:
-        output.say_json(result.to_dict())
-        return
+    if options.as_json:
+        output.say_json(facts)
+    else:
+        print_protocol(result)
+
+
+def print_protocol(result: ProtocolResult) -> None:
+    """Print the figures as a table in percent, then what they depend on."""
+    from ..evaluation.protocols import POSITIONS
+
     where = f" ON A PART OF THE DATA ({result.part})" if result.part else ""
     photos = f", {result.database:,} photos" if result.database else ""
     output.say(f"{result.protocol}{where}: {result.queries:,} queries{photos}")
-    setting = max(len(row.setting) for row in result.rows)
-    measure = max(len(row.measure) for row in result.rows)
-    for row in result.rows:
-        share = 1 if row.measure in POSITIONS else 100
-        value, low, high = (share * each for each in (row.value, *row.interval))
-        added = f" with {row.distractors:,} distractors" if row.distractors else ""
-        output.say(
-            f"  {row.setting:<{setting}} {row.measure:<{measure}} {value:6.2f}   "
-            f"{low:6.2f} to {high:6.2f}   {row.queries:,} queries{added}"
-        )
+    embedder = f"{result.name} ({result.embedder})" if result.name else result.embedder
+    size = f"; {result.image_size}, {result.dim} dimensions" if result.dim else ""
+    output.say(f"{embedder}, weights: {result.licence}{size}")
+    measures = list(dict.fromkeys(row.measure for row in result.rows))
+    widths = [max(9, len(measure) + 2) for measure in measures]
+    for added in dict.fromkeys(row.distractors for row in result.rows):
+        heading = f"with {added:,} distractors" if added else ""
+        columns = "".join(f"{m:>{w}}" for m, w in zip(measures, widths, strict=True))
+        output.say(f"\n{heading:<30}{columns}   queries   95 % interval of {measures[0]}")
+        for setting in dict.fromkeys(row.setting for row in result.rows):
+            rows = [r for r in result.rows if (r.setting, r.distractors) == (setting, added)]
+            shares = [1 if row.measure in POSITIONS else 100 for row in rows]
+            values = "".join(
+                f"{share * row.value:>{width}.2f}"
+                for share, row, width in zip(shares, rows, widths, strict=True)
+            )
+            low, high = (f"{shares[0] * end:.2f}" for end in rows[0].interval)
+            output.say(f"{setting:<30}{values}   {rows[0].queries:>7}   {low} to {high}")
+    output.say("")
+    for line in result.sentences():
+        output.say(line)

@@ -204,8 +204,8 @@ def evaluate(
     With --protocol: measure an embedder on a benchmark of the field, such as revisited Oxford.
     """
     options = ProtocolOptions(
-        embedder=embedder, ground_truth=ground_truth, distractors=distractors, out=out, table=table,
-        recognizer=recognizer, rules=rules, score=score, submission=submission,
+        data=source, embedder=embedder, ground_truth=ground_truth, distractors=distractors,
+        out=out, table=table, recognizer=recognizer, rules=rules, score=score, submission=submission,
         submission_in=submission_in, device=device, as_json=as_json,
     )  # fmt: skip
     if protocol is not None:

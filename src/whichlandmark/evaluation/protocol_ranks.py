@@ -166,7 +166,7 @@ def chunk_rows(dim: int) -> int:
 
 
 def unit_rows(vectors: NDArray[Any], name: str = "vectors") -> tuple[Floats, int]:
-    """(n, D) float64 rows of unit length, and how many had another; rows of zeros stay.
+    """(n, D) float64 rows of unit length, and how many had another; rows of zeros stay, uncounted.
 
     Raises DataError where a number is NaN or infinite.
     """
@@ -175,5 +175,5 @@ def unit_rows(vectors: NDArray[Any], name: str = "vectors") -> tuple[Floats, int
     if not np.isfinite(lengths).all():
         wrong = int(np.flatnonzero(~np.isfinite(lengths[:, 0]))[0])
         raise DataError(f"{name}: NaN or infinite numbers, first in row {wrong} of a chunk")
-    others = int((abs(lengths - 1) > UNIT_TOLERANCE).sum())
+    others = int(((abs(lengths - 1) > UNIT_TOLERANCE) & (lengths > 0)).sum())
     return rows / np.where(lengths > 0, lengths, 1), others
