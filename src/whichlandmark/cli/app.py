@@ -18,7 +18,7 @@ from .option_types import one_of
 
 VERBS = (  # in the order in which they are used, because --help lists them so
     "demo", "import", "fetch", "clean", "split", "train", "embedder", "doctor", "index", "tune",
-    "gallery", "recognize", "label", "discover", "immich", "evaluate", "report", "compare",
+    "gallery", "recognize", "label", "discover", "immich", "evaluate", "report", "compare", "embed",
     "serve", "keys", "mcp",
 )  # fmt: skip
 
@@ -33,6 +33,7 @@ CONFIG = "whichlandmark.config"  # of the context: the config files that were re
 # After Ctrl-C, by the same command.
 RESUMING_VERBS = (
     "demo", "fetch", "clean", "train", "index", "gallery", "label", "discover", "immich",
+    "embed",
 )  # fmt: skip
 
 
