@@ -7,7 +7,7 @@ import json
 import os
 import re
 from contextlib import suppress
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -151,6 +151,8 @@ def runtime_cache_file() -> Path:
 
 def package_version(package: str) -> str | None:
     """The installed version of a package; None = not installed."""
+    from importlib import metadata
+
     with suppress(metadata.PackageNotFoundError):
         return metadata.version(package)
     return None

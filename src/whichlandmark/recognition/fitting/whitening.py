@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from ...core.errors import DataError, OptionError
+from ...core.hardware import one_blas_thread
 from ...core.types import Floats, Rows, Vectors
 from ...gallery.index import GalleryIndex
 from ...gallery.index.projection import Projection
@@ -86,7 +86,7 @@ def pca_whitening(vectors: NDArray[Any], *, dim: int, shrinkage: float = 0.0) ->
     equal.
     """
     _check(dim, shrinkage)
-    with threadpool_limits(1):
+    with one_blas_thread():
         rows, mean = _centred(vectors)
         values, axes = _principal_axes(rows.T @ rows / max(1, len(rows)), dim)
         if not len(axes):
@@ -108,7 +108,7 @@ def learned_whitening(
     Raises DataError when no pair differs.
     """
     _check(dim, shrinkage)
-    with threadpool_limits(1):
+    with one_blas_thread():
         rows, mean = _centred(vectors)
         within = _scatter_of_pairs(rows, pairs)
         total = rows.T @ rows / max(1, len(rows))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...core.disks import require_writable
 from ...core.errors import GalleryError, OptionError
@@ -26,7 +26,6 @@ from ...gallery.address import (
     read_link,
 )
 from ...gallery.base import Gallery
-from ...gallery.copy import copy_gallery
 from ...gallery.index import GalleryIndex, SearchRows
 from ...gallery.index.mapped import IndexFileError
 from ...gallery.index.open import (
@@ -40,12 +39,10 @@ from ...gallery.index.open import (
 from ...gallery.index.remote import RemoteRows, Synced, sample_index
 from ...gallery.sqlite.store import SqliteGallery
 from ..decision import Decider, FallbackDecider, Fitted
-from ..fitting.whitening import LabelledVectors
 from ..location import LandmarkLocations
 from ..recognizer import Recognizer
 from ..rules import Rules, require_server_rules
 from ..spatial_verification import MATCHING_SIDE, SpatialVerifier
-from .fill import open_embedder, photos_and_distractors, require_photos
 from .settings import (
     read_settings,
     read_state,
@@ -54,7 +51,9 @@ from .settings import (
     reusable_fit,
     write_settings,
 )
-from .update import GalleryUpdate, UpdateOptions, fill_gallery
+
+if TYPE_CHECKING:
+    from ..fitting.whitening import LabelledVectors
 
 log = logging.getLogger("whichlandmark")
 
@@ -88,6 +87,9 @@ def build(
             embedder.
         DataError: When no photo could be read (it gives the first reasons), or an id occurs twice.
     """
+    from .fill import open_embedder, photos_and_distractors, require_photos
+    from .update import GalleryUpdate, UpdateOptions, fill_gallery
+
     if isinstance(embedder, Photos):
         if photos is not None:
             raise OptionError("two tables of photos given; expected build(embedder, photos)")
@@ -251,6 +253,8 @@ def save(recognizer: Recognizer, folder: Path, *, overwrite: bool = False) -> No
         return
     require_place(folder)
     require_writable(folder, folder=True)
+    from ...gallery.copy import copy_gallery
+
     gallery, embedder = recognizer.gallery, recognizer.embedder
     if isinstance(gallery, SqliteGallery):
         gallery.copy_to(folder / GALLERY_FILE).close()
