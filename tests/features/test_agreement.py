@@ -43,7 +43,7 @@ def test_a_mirrored_photo_does_not_agree():
 
 
 def test_a_match_counts_less_the_farther_it_is_off_and_others_do_not_change():
-    moved = GRID + [100.0, 50.0]
+    moved = np.add(GRID, [100.0, 50.0])
     for error in (0.0, 0.5, 1.0, 3.0):
         off = moved.copy()
         off[5] += [error * TOLERANCE, 0]

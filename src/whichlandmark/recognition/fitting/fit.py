@@ -302,7 +302,7 @@ def _geometry_features(
         verified: list[Mapping[int, VerifiedMatch]] = [{} for _ in inliers]
         for row in own:
             inliers[row], verified[row] = _verify(block, int(row), rules, verifier)
-        agreement = agreement_by_rank(verified, inliers.shape[1])
+        agreement = agreement_by_rank(verified, block.found.codes.shape[1])
         features = add_geometry(block.candidates, block.found, inliers, agreement)[own]
         features[(inliers[own] < 0).all(axis=1)] = np.nan
         parts.append(features)
