@@ -151,10 +151,13 @@ def recognize(
 
     One photo gets a sentence and its nearest photos, several get a table.
     """
-    from ..core.figures import require_matplotlib
-    from ..library.exports import AnswerFiles
-    from ..recognition.folder.load import load
-    from .answers import photos_of_arguments, recognize_photos
+    from ..core.hardware import without_garbage_collection
+
+    with without_garbage_collection():
+        from ..core.figures import require_matplotlib
+        from ..library.exports import AnswerFiles
+        from ..recognition.folder.load import load
+        from .answers import photos_of_arguments, recognize_photos
 
     given = photos_of_arguments(photos)
     picture = explain is not None and explain.suffix.lower() == ".png"
@@ -163,7 +166,8 @@ def recognize(
     output.claim([*results, *files.results()], [*given.paths, rules])
     if picture:
         require_matplotlib("--explain with a .png")
-    opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
+    with without_garbage_collection():
+        opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
     recognize_photos(
         opened, given, evidence=evidence, explain=explain, files=files, as_json=as_json
     )
