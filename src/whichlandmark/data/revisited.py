@@ -102,8 +102,14 @@ def read_revisited(source: Path, name: str, *, ground_truth: Path | None = None)
         )
     settings, overlaps = {}, 0
     for setting, (right, ignored) in SETTINGS.items():
-        settings[setting], twice = _judgements(truth.labels, right, ignored)
+        judged, twice = _judgements(truth.labels, right, ignored)
         overlaps = max(overlaps, twice)
+        if judged.counted.any():
+            settings[setting] = judged
+        else:
+            notes.append(f"{setting} is not measured: no query has a right photo there")
+    if not settings:
+        raise DataError(f"{file}: no query has a right photo; expected easy or hard ones")
     if overlaps:
         notes.append(
             f"{overlaps} photos are both right and ignored for a query; they count as right"
