@@ -209,8 +209,8 @@ def evaluate(
     """
     options = ProtocolOptions(
         data=source, embedder=embedder, ground_truth=ground_truth, distractors=distractors,
-        out=out, table=table, recognizer=recognizer, rules=rules, score=score, submission=submission,
-        submission_in=submission_in, device=device, as_json=as_json,
+        out=out, table=table, recognizer=recognizer, rules=rules, score=score,
+        submission=submission, submission_in=submission_in, device=device, as_json=as_json,
     )  # fmt: skip
     if protocol is not None:
         evaluate_protocol(protocol, source, options)
