@@ -209,6 +209,16 @@ RecognizerUnlessUndo = Annotated[
     ),
 ]  # fmt: skip
 
+RecognizerUnlessProtocol = Annotated[
+    Path | None,
+    typer.Option(
+        "--recognizer", "-r",
+        envvar="WHICHLANDMARK_RECOGNIZER",
+        autocompletion=option_types.complete_recognizers,
+        help="A recognizer folder, made by `whichlandmark index`; a benchmark needs none.",
+    ),
+]  # fmt: skip
+
 LeastConfidence = Annotated[
     float | None,
     typer.Option(

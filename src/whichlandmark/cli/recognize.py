@@ -7,11 +7,32 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..core.errors import OptionError
 from . import output
-from .app import Device, Json, RecognizerFolder, RulesFile, ScoreName, Source, app, read_source
+from .app import (
+    Device,
+    Json,
+    RecognizerFolder,
+    RecognizerUnlessProtocol,
+    RulesFile,
+    ScoreName,
+    Source,
+    app,
+    read_source,
+)
+from .protocol import (
+    ExtraPhotos,
+    GroundTruth,
+    ProtocolEmbedder,
+    ProtocolName,
+    ProtocolOptions,
+    ResultsTable,
+    evaluate_protocol,
+)
 
 if TYPE_CHECKING:
     from ..evaluation.compare import ChangedQueries, Comparison
+    from ..recognition.rules import Rules
 
 
 @app.command()
@@ -154,11 +175,16 @@ def recognize(
 @app.command()
 def evaluate(
     source: Source,
-    recognizer: RecognizerFolder,
+    recognizer: RecognizerUnlessProtocol = None,
     out: Annotated[
-        Path,
-        typer.Option("-o", "--out", help="The predictions to write; the scores go beside them."),
-    ] = Path("predictions.csv"),
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            help="The predictions to write (predictions.csv); the scores go beside them. With "
+            "--protocol: its results, as JSON.",
+        ),
+    ] = None,
     submission: Annotated[
         Path | None, typer.Option(help="Also write a Kaggle-style submission.csv.")
     ] = None,
@@ -167,10 +193,51 @@ def evaluate(
     all_scores: Annotated[
         bool, typer.Option(help="Also print the GAP of every published score.")
     ] = False,
+    protocol: ProtocolName = None,
+    embedder: ProtocolEmbedder = None,
+    ground_truth: GroundTruth = None,
+    distractors: ExtraPhotos = None,
+    table: ResultsTable = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Measure a recognizer on labelled photos: GAP, top-1, recall, …; write every prediction."""
+    """Measure a recognizer on labelled photos: GAP, top-1, recall, …; write every prediction.
+
+    With --protocol: measure an embedder on a benchmark of the field, such as revisited Oxford.
+    """
+    options = ProtocolOptions(
+        embedder=embedder, ground_truth=ground_truth, distractors=distractors, out=out, table=table,
+        device=device, as_json=as_json,
+    )  # fmt: skip
+    if protocol is not None:
+        evaluate_protocol(protocol, source, options)
+        return
+    options.refuse_without_protocol()
+    if recognizer is None:
+        raise OptionError(
+            "no recognizer given; expected -r FOLDER, a recognizer folder as `whichlandmark index "
+            "PHOTOS -o FOLDER` makes one, or --protocol NAME"
+        )
+    _evaluate_recognizer(
+        source, recognizer, out or Path("predictions.csv"), submission=submission,
+        rules=output.rules_given(rules, score, recognizer), rules_file=rules,
+        all_scores=all_scores, device=device, as_json=as_json,
+    )  # fmt: skip
+
+
+def _evaluate_recognizer(
+    source: Path,
+    recognizer: Path,
+    out: Path,
+    *,
+    submission: Path | None,
+    rules: Rules | None,
+    rules_file: Path | None,
+    all_scores: bool,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Predict every photo, print the scores and write both."""
     import dataclasses
 
     from ..core.files import write_json
@@ -183,9 +250,9 @@ def evaluate(
     scores_path = out.with_suffix(".scores.json")
     results = [(out, "table of predictions"), (scores_path, "file of scores")]
     results += [(submission, "submission")] if submission else []
-    output.claim(results, [source, rules])
+    output.claim(results, [source, rules_file])
     photos = read_source(source)
-    opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
+    opened = load(recognizer, rules=rules, device=device)
     with output.progress() as progress:
         evaluation = evaluate_in_detail(
             opened,

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from ..core.hardware import cpu_count, max_megapixels
-from ..core.images import BYTES_PER_PIXEL, content_hash, read_image
+from ..core.images import BYTES_PER_PIXEL, content_hash, read_image, stored_image
 from ..core.photo_files import LatLon, location_of
 from ..core.storage import read_bytes
 from ..core.types import Embedder, Image, Photos, Progress, Rows, Vectors
@@ -64,12 +64,13 @@ class PerPhoto:
     """A function that the decoding threads apply to each photo, beside embedding it.
 
     short_side: minimum short side in pixels that `compute` needs. location: also read where the
-    photo was taken from its metadata.
+    photo was taken from its metadata. upright: turn the photo as its EXIF data say.
     """
 
     compute: Callable[[Image], Any]
     short_side: int
     location: bool = False
+    upright: bool = True
 
 
 COMPUTE_NOTHING = PerPhoto(lambda image: None, 0)
@@ -182,6 +183,7 @@ def max_decoding_bytes() -> int:
 def _photo_reader(spec: InputSpec, per_photo: PerPhoto) -> Callable[[str, Reservation], Decoded]:
     """The function that the decoding threads run on each path."""
     short_side = max(spec.short_side, per_photo.short_side)
+    decode = read_image if per_photo.upright else stored_image
 
     def read(path: str, reservation: Reservation) -> Decoded:
         data = read_bytes(path)
@@ -189,7 +191,7 @@ def _photo_reader(spec: InputSpec, per_photo: PerPhoto) -> Callable[[str, Reserv
         def reserve(size: int) -> None:
             reservation.take(min(max(size, spec.max_prepared_bytes), max_decoding_bytes()))
 
-        image = read_image(
+        image = decode(
             data, name=path, short_side=short_side, long_side=spec.long_side, reserve=reserve
         )
         location = location_of(data) if per_photo.location else None

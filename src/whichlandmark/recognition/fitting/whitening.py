@@ -110,9 +110,15 @@ def learned_whitening(
     _check(dim, shrinkage)
     with one_blas_thread():
         rows, mean = _centred(vectors)
-        within = _scatter_of_pairs(rows, pairs)
+        dimensions, basis = rows.shape[1], None
+        if len(rows) < dimensions:
+            # All scatter lies in the span of the rows, so that fewer dimensions give the same axes.
+            basis = np.linalg.qr(rows.T)[0]
+            rows = rows @ basis
+        within = _shrunk_covariance(_scatter_of_pairs(rows, pairs), shrinkage, dimensions)
         total = rows.T @ rows / max(1, len(rows))
-        return _projection(mean, _discriminant_axes(within, total, dim, shrinkage))
+        axes = _discriminant_axes(within, total, dim)
+        return _projection(mean, axes if basis is None else axes @ basis.T)
 
 
 def _scatter_of_pairs(rows: Floats, pairs: Rows) -> Floats:
@@ -160,18 +166,18 @@ def same_landmark_pairs(codes: Rows, *, most: int, seed: int) -> Rows:
     return np.concatenate(pairs)[drawn]
 
 
-def _discriminant_axes(within: Floats, total: Floats, dim: int, shrinkage: float) -> Floats:
+def _discriminant_axes(within: Floats, total: Floats, dim: int) -> Floats:
     """Axes that whiten the covariance `within`, then are principal for `total`: (d, D)."""
-    inverse = np.linalg.inv(np.linalg.cholesky(_shrunk_covariance(within, shrinkage)))
+    inverse = np.linalg.inv(np.linalg.cholesky(within))
     _, axes = _principal_axes(inverse @ total @ inverse.T, dim)
     if not len(axes):
         raise DataError("whitening of vectors that do not differ between landmarks; give more")
     return np.asarray(axes @ inverse)
 
 
-def _shrunk_covariance(within: Floats, shrinkage: float) -> Floats:
-    """(1 − shrinkage)·S + (shrinkage + 1e-6)·tr(S)/D·I: never singular."""
-    share = np.trace(within) / len(within)
+def _shrunk_covariance(within: Floats, shrinkage: float, dimensions: int) -> Floats:
+    """(1 − shrinkage)·S + (shrinkage + 1e-6)·tr(S)/D·I, D = `dimensions`: never singular."""
+    share = np.trace(within) / dimensions
     if not share > 0:
         raise DataError(
             "no two differing photos of one landmark to learn whitening from; "
