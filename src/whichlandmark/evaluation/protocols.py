@@ -265,6 +265,9 @@ class _Measured:
         positives = len(judged.positives[query])
         if query not in self.found or not positives:
             return 0.0
+        if self.benchmark.average_precision == "cut_off_tied":
+            groups = self.found[query].groups(judged, query)
+            return groups.tied_cut_off_ap(positives, self.benchmark.k or 0)
         ranks = self.found[query].ranks(judged, query)
         if self.benchmark.k is None:
             return trapezoid_ap(ranks, positives)
