@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.benchmark import Benchmark
-from ..core.csv_files import open_text
-from ..core.disks import read_error
+from ..core.disks import read_error, refuse_special
 from ..core.errors import DataError
 from ..core.files import atomic_file
 from ..core.types import Floats, Rows, Vectors
@@ -136,11 +135,14 @@ def read_similarities(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
     Raises DataError where the file is no object of objects, or names a photo twice for a query.
     """
+    refuse_special(path)
     try:
-        with open_text(path) as file:
+        with open(path, encoding="utf-8-sig") as file:
             yield from _Stream(file, path).queries()
     except OSError as error:
         raise DataError(read_error(path, error)) from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not text in UTF-8 ({error})") from None
 
 
 class _Stream:
