@@ -16,7 +16,7 @@ def main() -> None:
     try:
         run()
     finally:
-        gc.freeze()  # because looking for garbage among all objects takes a sixth of a short command
+        gc.freeze()  # looking for garbage among all objects takes a sixth of a short command
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ def retrieval_benchmark(
         if not found.any():
             raise DataError(
                 f"{root}: no {what} found; expected a/b/c/<id>.jpg or images_000.tar … in it or in "
-                "its folders index and test"
+                f"its folders index and test{photos.trouble()}"
             )
     lost = int((~there).sum()), int((~query_there).sum())
     whole = lost[0] <= most_missing(len(database)) and lost[1] <= most_missing(len(solution))
@@ -170,9 +170,11 @@ def _benchmark(
                 "more of the tars of index and test"
             )
     elif empty := sum(not len(rows) for rows in positives):
-        notes.append(f"{empty} queries have no right index photo in the solution, and count 0")
+        notes.append(f"queries without a right index photo in the solution, which count 0: {empty}")
     if alone:
-        notes.append(f"{alone} queries are not counted: no right index photo of theirs is there")
+        notes.append(
+            f"queries that are not counted, because no right index photo of theirs is there: {alone}"
+        )
     none: Rows = np.empty(0, dtype=np.int64)
     settings = {
         name: Judgements(positives, [none] * len(solution), rows & counted)
@@ -202,7 +204,7 @@ def recognition_photos(
     if not there.any():
         raise DataError(
             f"{root}: none of the {len(ids):,} photos of the solution found; expected "
-            "a/b/c/<id>.jpg or images_000.tar … in it or in its folder test"
+            f"a/b/c/<id>.jpg or images_000.tar … in it or in its folder test{photos.trouble()}"
         )
     found = _of_rows(solution, there)
     table = photos.table(found.ids.tolist(), "test")
@@ -242,6 +244,10 @@ class _Located:
     def has(self, ids: Sequence[str]) -> NDArray[np.bool_]:
         """(N,) is there a file?"""
         return np.asarray(self.locations.find(ids) >= 0, dtype=bool)
+
+    def trouble(self) -> str:
+        """What is wrong with tars and folders, for the end of a message."""
+        return f" ({'; '.join(self.problems[:3])})" if self.problems else ""
 
     def ids_of_index(self) -> list[str]:
         """Ids of all photos below ROOT/index."""

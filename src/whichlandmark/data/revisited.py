@@ -53,7 +53,7 @@ _KEYS = ("imlist", "qimlist", "gnd")
 
 _PLACES = ("", "datasets", "test", "data/datasets", "data/test", "data")
 
-_FOLDERS = ("jpg", "images", "")
+_FOLDERS = ("jpg", "images")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +85,8 @@ def read_revisited(source: Path, name: str, *, ground_truth: Path | None = None)
     file = ground_truth or _find_ground_truth(source, name)
     truth = _parse(_read(file), file)
     folder, photos = _find_photos(source, file, name)
-    queries, absent = _table(_numbered(truth.queries), truth.queries, photos)
-    database, also_absent = _table(truth.database, truth.database, photos)
+    queries, absent = _table(_numbered(truth.queries), truth.queries, photos, folder)
+    database, also_absent = _table(truth.database, truth.database, photos, folder)
     missing = sorted({*absent, *also_absent})
     _check_missing(absent, len(queries), "queries", folder)
     _check_missing(also_absent, len(database), "photos of the database", folder)
@@ -278,11 +278,13 @@ def _rows(value: Any, database: int, where: str) -> Rows:
 
 
 def _find_photos(source: Path, file: Path, name: str) -> tuple[Path, dict[str, str]]:
-    """The folder of photos, and the paths in it by name: without suffix, in lower case."""
-    tried = []
-    for above in (file.parent, *(source / place / name for place in _PLACES), source):
-        tried += [above / folder for folder in _FOLDERS]
-    for folder in tried:
+    """The folder of photos, and the paths in it by name: without suffix, in lower case.
+
+    Whole folders are searched last, and only the given one: the ground truth may be anywhere.
+    """
+    above = [*(source / place / name for place in _PLACES), source, file.parent]
+    tried = [place / folder for place in above for folder in _FOLDERS]
+    for folder in [*tried, source / name, source]:
         if folder.is_dir() and (photos := _photos_below(folder)):
             return folder, photos
     raise DataError(f"{source}: no photos in {name}/jpg or beside {file}; expected jpg/NAME.jpg")
@@ -309,7 +311,7 @@ def _table(ids: list[str], names: list[str], photos: dict[str, str]) -> tuple[Ph
     for name in names:
         plain = name.replace("\\", "/").rpartition("/")[2].lower()
         path = photos.get(plain) or photos.get(os.path.splitext(plain)[0])
-        paths.append(path or f"{name}.jpg")
+        paths.append(path or str(folder / f"{plain}.jpg"))  # of a missing one, for the message
         absent += [] if path else [name]
     return Photos.of_columns(ids, paths, [""] * len(ids)), absent
 

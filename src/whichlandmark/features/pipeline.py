@@ -16,6 +16,7 @@ from ..core.photo_files import LatLon, location_of
 from ..core.storage import read_bytes
 from ..core.types import Embedder, Image, Photos, Progress, Rows, Vectors
 from .batching import Decoded, ForwardThread, Reorderer, ShapeBatcher
+from .embedders.by_count import embedder_for
 from .embedders.own import checked_rows
 from .prefetch import ByteBudget, Reservation, read_ahead
 from .preprocessing import InputPipeline
@@ -150,7 +151,8 @@ def embed(
     """
     if not len(photos):  # an empty table must not open a network
         return
-    spec = InputSpec.of(embedder)
+    chosen = embedder_for(embedder, len(photos))
+    spec = InputSpec.of(chosen)
     # The sum of both limits, so that one more photo fits while others wait for their shape.
     budget = ByteBudget(max_decoding_bytes() + MAX_WAITING_BYTES)
     max_wait_rows = max(BATCH_ROWS, MAX_WAIT_PASSES * spec.batch_size)
@@ -163,7 +165,7 @@ def embed(
         threads=threads or cpu_count(),
         max_ahead=PHOTOS_AHEAD,
     )
-    forward_thread = ForwardThread(partial(checked_rows, embedder))
+    forward_thread = ForwardThread(partial(checked_rows, chosen))
     with forward_thread as forward, reading as reads:
         for batch in reorderer.batches(reads, batcher, forward):
             failures = [Failure(photos.ids[row], reason) for row, reason in batch.failed.items()]
