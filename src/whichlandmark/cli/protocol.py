@@ -62,6 +62,10 @@ class ProtocolOptions:
         return [self.data, self.ground_truth, self.distractors, self.query_descriptors,
                 self.database_descriptors]  # fmt: skip
 
+    def reads_photos(self) -> bool:
+        """Are photos of the data set embedded, or are vectors or similarities given?"""
+        return self.query_descriptors is None and self.submission_in is None
+
     def refuse_unused(self, protocol: str) -> None:
         """Raises OptionError where an option is given that this protocol has no use for."""
         recognizes = protocol == RECOGNITION and self.submission_in is None
@@ -98,7 +102,9 @@ def _revisited(name: str) -> Callable[[Path, ProtocolOptions], Benchmark]:
     def load(source: Path, options: ProtocolOptions) -> Benchmark:
         from ..data.revisited import read_revisited
 
-        return read_revisited(source, name, ground_truth=options.ground_truth)
+        return read_revisited(
+            source, name, ground_truth=options.ground_truth, with_photos=options.reads_photos()
+        )
 
     return load
 
@@ -107,15 +113,17 @@ def _gldv2_retrieval(source: Path, options: ProtocolOptions) -> Benchmark:
     from ..data.gldv2_protocols import retrieval_benchmark
 
     with output.progress() as progress:
-        return retrieval_benchmark(source, options.ground_truth, progress=progress("listing"))
+        return retrieval_benchmark(
+            source, options.ground_truth, with_photos=options.reads_photos(),
+            progress=progress("listing"),
+        )  # fmt: skip
 
 
 def _ilias(name: str) -> Callable[[Path, ProtocolOptions], Benchmark]:
     def load(source: Path, options: ProtocolOptions) -> Benchmark:
         from ..data.ilias import read_ilias
 
-        seen = options.query_descriptors is None and options.submission_in is None
-        return read_ilias(source, name, with_photos=seen)
+        return read_ilias(source, name, with_photos=options.reads_photos())
 
     return load
 
