@@ -106,8 +106,14 @@ def read_revisited(
         )
     settings, overlaps = {}, 0
     for setting, (right, ignored) in SETTINGS.items():
-        settings[setting], twice = _judgements(truth.labels, right, ignored)
+        judged, twice = _judgements(truth.labels, right, ignored)
         overlaps = max(overlaps, twice)
+        if judged.counted.any():
+            settings[setting] = judged
+        else:
+            notes.append(f"{setting} is not measured: no query has a right photo there")
+    if not settings:
+        raise DataError(f"{file}: no query has a right photo; expected easy or hard ones")
     if overlaps:
         notes.append(
             f"{overlaps} photos are both right and ignored for a query; they count as right"
@@ -309,7 +315,9 @@ def _photos_below(folder: Path) -> dict[str, str]:
     return {key: path for key, (_, path) in found.items()}
 
 
-def _table(ids: list[str], names: list[str], photos: dict[str, str]) -> tuple[Photos, list[str]]:
+def _table(
+    ids: list[str], names: list[str], photos: dict[str, str], folder: Path
+) -> tuple[Photos, list[str]]:
     """Photos by these names, and the names of those that are not there."""
     paths, absent = [], []
     for name in names:
