@@ -144,6 +144,7 @@ def test_no_query_uses_a_whitening_fitted_on_it(
         fitted_on.append((set(given.ids), set(given.distractor_ids), named))
 
     monkeypatch.setattr(leave_one_out, "fit_whitening", spy)
+    monkeypatch.setattr(leave_one_out, "whitenings_at_once", lambda *_: 1)  # seen in order
     extra = LabelledVectors(index.vectors[:20].astype(np.float32), index.names[index.codes[:20]])
     blocks = hold_out_queries(index, PLAIN, extra)
     assert len(blocks) == len(fitted_on) == 15

@@ -28,6 +28,7 @@ CONFIG = "whichlandmark.config"  # of the context: the config files that were re
 # After Ctrl-C, by the same command.
 RESUMING_VERBS = (
     "demo", "fetch", "clean", "train", "index", "gallery", "label", "discover", "immich",
+    "embed",
 )  # fmt: skip
 
 
@@ -206,6 +207,16 @@ RecognizerUnlessUndo = Annotated[
         envvar="WHICHLANDMARK_RECOGNIZER",
         autocompletion=option_types.complete_recognizers,
         help="A recognizer folder, made by `whichlandmark index`; --undo needs none.",
+    ),
+]  # fmt: skip
+
+RecognizerUnlessProtocol = Annotated[
+    Path | None,
+    typer.Option(
+        "--recognizer", "-r",
+        envvar="WHICHLANDMARK_RECOGNIZER",
+        autocompletion=option_types.complete_recognizers,
+        help="A recognizer folder, made by `whichlandmark index`; a benchmark needs none.",
     ),
 ]  # fmt: skip
 

@@ -29,7 +29,7 @@ from ..gallery.index.exact import nearest
 from ..gallery.records import GalleryRow
 
 # 480 px separates true from false pairs as well as 640 px, in half the time.
-MATCHING = MatchOptions(size=480, features=650, tolerance=4.5)
+MATCHING = MatchOptions(size=480, features=MAX_STORED_KEYPOINTS, tolerance=4.5)
 
 MAX_CACHED_KEYPOINT_SETS = 2_000  # unpacked keypoints of gallery photos: about 130 MB
 

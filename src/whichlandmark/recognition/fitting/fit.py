@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core.json_options import from_json
+from ...core.parallel import in_threads
 from ...core.types import Floats, Progress
 from ...features.local.matching import VerifiedMatch
 from ...gallery.index import GalleryIndex
@@ -220,8 +222,8 @@ def _formula_scores(
     for block in blocks:
         inliers = None
         if rules.score == "inlier_vote" and verifier is not None:
-            rows = range(len(block.ids))
-            inliers = np.stack([_verify(block, row, rules, verifier)[0] for row in rows])
+            compare = partial(_verify, block, rules=rules, verifier=verifier)
+            inliers = np.stack([found for found, _ in in_threads(compare, range(len(block.ids)))])
         votes.append(block.retriever.votes(block.found, inliers))
     right = [(v.codes == b.truth) & (b.truth >= 0) for v, b in zip(votes, blocks, strict=True)]
     return HeldOutScores(
@@ -292,16 +294,20 @@ def _geometry_features(
     rows: ascending numbers of queries, counted over all blocks.
     """
     starts = np.cumsum([0, *(len(block.ids) for block in blocks)])
+    block_of = np.searchsorted(starts, rows, side="right") - 1
+    places = [(blocks[at], int(row - starts[at])) for at, row in zip(block_of, rows, strict=True)]
+    found = in_threads(lambda place: _verify(*place, rules, verifier), places)
     width = len(FEATURES) + len(GEOMETRY_FEATURES)
     parts = [np.empty((0, blocks[0].candidates.codes.shape[1], width))]
-    for block, start, stop in zip(blocks, starts[:-1], starts[1:], strict=True):
-        own = rows[(rows >= start) & (rows < stop)] - start
+    for at, block in enumerate(blocks):
+        own = rows[block_of == at] - starts[at]
         if not len(own):
             continue
         inliers = np.full(block.found.codes.shape, -1, dtype=np.int64)
         verified: list[Mapping[int, VerifiedMatch]] = [{} for _ in inliers]
-        for row in own:
-            inliers[row], verified[row] = _verify(block, int(row), rules, verifier)
+        for place in np.flatnonzero(block_of == at):
+            row = rows[place] - starts[at]
+            inliers[row], verified[row] = found[place]
         agreement = agreement_by_rank(verified, block.found.codes.shape[1])
         features = add_geometry(block.candidates, block.found, inliers, agreement)[own]
         features[(inliers[own] < 0).all(axis=1)] = np.nan

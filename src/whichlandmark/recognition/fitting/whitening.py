@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import DataError, OptionError
-from ...core.hardware import one_blas_thread
+from ...core.hardware import cpu_count, memory_bytes, one_blas_thread
 from ...core.types import Floats, Rows, Vectors
 from ...gallery.index import GalleryIndex
 from ...gallery.index.projection import Projection
@@ -74,6 +74,17 @@ def fit_whitening(
     if len(vectors) < 3 or np.ptp(vectors, axis=0).max() < 1e-6:
         return None
     return pca_whitening(vectors, dim=dim, shrinkage=shrinkage)
+
+
+def whitenings_at_once(index: GalleryIndex, extra: LabelledVectors | None = None) -> int:
+    """Whitenings to fit at the same time: one for each core, as a quarter of the memory lasts.
+
+    Each needs the vectors that it is fitted on three times in float64.
+    """
+    count, dim = index.vectors.shape
+    count += len(index.distractor_vectors) + (0 if extra is None else len(extra.landmarks))
+    size = 8 * dim * (3 * min(count, MAX_FITTED_PHOTOS) + 6 * dim)
+    return max(1, min(cpu_count(), (memory_bytes() or 0) // (4 * size)))
 
 
 def pca_whitening(vectors: NDArray[Any], *, dim: int, shrinkage: float = 0.0) -> Projection:

@@ -19,6 +19,7 @@ from ...core.hardware import check_device
 from ...core.json_options import Span, check_fields, count
 from ...core.storage import is_url, open_store
 from ...core.types import Embedder, Photos, Progress, ProgressFor
+from ...features.embedders.by_count import embedder_for
 from ...features.embedders.load import TIMM_PREFIX
 from ...features.embedders.own import recorded_object
 from ...features.pipeline import Failure
@@ -167,9 +168,11 @@ def index_photos(
     rules = rules_for(folder, options)
     tasks = _shard_tasks(table.of_one_landmark()[0], folder, options, features=rules.verify > 0)
     link = _write_link(folder, options)
-    opened = open_embedder(
+    source_embedder = open_embedder(
         embedder, table, folder, device=options.device, progress=progress("fitting")
     )
+    # Chosen by the whole table, so that vectors are the same with shards.
+    opened = embedder_for(source_embedder, len(table))
     if options.shard is not None:
         return _make_one_shard(tasks[options.shard], opened, folder, progress("embedding"))
     how = UpdateOptions(rules.verify > 0, relabel=options.relabel, restore=options.restore)

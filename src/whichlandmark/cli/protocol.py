@@ -1,0 +1,260 @@
+"""`evaluate --protocol`: benchmarks of the field, run as their authors do.
+
+A benchmark of its own needs a loader in `data` that returns a `Benchmark`, and a line in LOADERS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..core.errors import OptionError
+from . import output
+from .challenges import TASKS, recognize_test, score_submission_file
+from .option_types import complete_words, is_said, one_of
+
+if TYPE_CHECKING:
+    from ..core.benchmark import Benchmark
+    from ..evaluation.protocols import ProtocolResult
+    from ..features.pipeline import Failure
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolOptions:
+    """The options of `evaluate` that belong to --protocol; `out` is where the JSON goes.
+
+    data: its folder, which the results name.
+    """
+
+    data: Path
+    embedder: str | None = None
+    ground_truth: Path | None = None
+    distractors: Path | None = None
+    out: Path | None = None
+    table: Path | None = None
+    recognizer: Path | None = None
+    rules: Path | None = None
+    score: str | None = None
+    submission: Path | None = None
+    submission_in: Path | None = None
+    device: str = "auto"
+    as_json: bool = False
+
+    def results(self) -> list[tuple[Path, str]]:
+        """The files to write, and their kinds; without the submission."""
+        from ..evaluation.table_formats import KIND, check_table_name
+
+        found = [(self.out, "file of results")] if self.out else []
+        if self.table:
+            check_table_name(self.table)
+            found.append((self.table, KIND))
+        return found
+
+    def refuse_unused(self, protocol: str) -> None:
+        """Raises OptionError where an option is given that this protocol has no use for."""
+        recognizes = protocol == RECOGNITION and self.submission_in is None
+        embeds = protocol != RECOGNITION and self.submission_in is None
+        submits = protocol in TASKS and self.submission_in is None
+        for option, used in {
+            "--recognizer": recognizes, "-r": recognizes, "--rules": recognizes,
+            "--score": recognizes, "--embedder": embeds, "--distractors": embeds,
+            "--submission": submits, "--all-scores": False,
+        }.items():  # fmt: skip
+            if is_said(option) and not used:
+                scored = " with --submission-in" if self.submission_in else ""
+                raise OptionError(
+                    f"{option} given; --protocol {protocol}{scored} has no use for it"
+                )
+
+    def refuse_without_protocol(self) -> None:
+        """Raises OptionError where an option of --protocol is given without it."""
+        given = {
+            "--embedder": self.embedder, "--ground-truth": self.ground_truth,
+            "--distractors": self.distractors, "--table": self.table,
+            "--submission-in": self.submission_in,
+        }  # fmt: skip
+        for option, value in given.items():
+            if value is not None and is_said(option):
+                raise OptionError(f"{option} {value} given; expected --protocol NAME with it")
+
+
+def _revisited(name: str) -> Callable[[Path, ProtocolOptions], Benchmark]:
+    def load(source: Path, options: ProtocolOptions) -> Benchmark:
+        from ..data.revisited import read_revisited
+
+        return read_revisited(source, name, ground_truth=options.ground_truth)
+
+    return load
+
+
+def _gldv2_retrieval(source: Path, options: ProtocolOptions) -> Benchmark:
+    from ..data.gldv2_protocols import retrieval_benchmark
+
+    with output.progress() as progress:
+        return retrieval_benchmark(source, options.ground_truth, progress=progress("listing"))
+
+
+RECOGNITION = "gldv2-recognition"  # by a recognizer, so that it has no loader
+
+# name of --protocol → the loader of its data set
+LOADERS: dict[str, Callable[[Path, ProtocolOptions], Benchmark]] = {
+    "roxford5k": _revisited("roxford5k"),
+    "rparis6k": _revisited("rparis6k"),
+    "gldv2-retrieval": _gldv2_retrieval,
+}
+
+PROTOCOLS = (*LOADERS, RECOGNITION)
+
+# Options of `evaluate`
+
+ProtocolName = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol",
+        callback=one_of(*PROTOCOLS),
+        autocompletion=complete_words(*PROTOCOLS),
+        help=f"Run a benchmark of the field as its authors do: {', '.join(PROTOCOLS)}. SOURCE is "
+        "the data set's folder.",
+    ),
+]
+
+ProtocolEmbedder = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder",
+        help="With --protocol: lite0 (the default), an embedder folder or timm:NAME.",
+    ),
+]
+
+GroundTruth = Annotated[
+    Path | None,
+    typer.Option(
+        "--ground-truth", help="With --protocol: its ground truth, where it is not in the folder."
+    ),
+]
+
+ExtraPhotos = Annotated[
+    Path | None,
+    typer.Option(
+        "--distractors",
+        help="With --protocol: more photos for the database, none of them right: a folder or a "
+        "photos.csv.",
+    ),
+]
+
+ResultsTable = Annotated[
+    Path | None,
+    typer.Option(
+        "--table",
+        help="With --protocol: also write the figures into a table as papers have it (.md, .tex or "
+        ".csv); one that is there gets another row.",
+    ),
+]
+
+
+def evaluate_protocol(name: str, source: Path, options: ProtocolOptions) -> None:
+    """Run a benchmark of the field, print its figures and write them."""
+    from ..core.challenge_files import MAX_IMAGES, write_retrieval_submission
+    from ..evaluation.nearest_photos import nearest_ids
+    from ..evaluation.protocol_vectors import embed_benchmark, embed_distractors
+    from ..evaluation.protocols import run_protocol
+    from ..recognition.folder.fill import open_embedder
+    from .app import read_source
+
+    options.refuse_unused(name)
+    if options.submission_in:
+        score_submission_file(name, source, options)
+        return
+    if name == RECOGNITION:
+        recognize_test(source, options)
+        return
+    results = options.results()
+    if options.submission:
+        results.append((options.submission, "retrieval submission"))
+    output.claim(results, [source, options.ground_truth, options.distractors])
+    benchmark = LOADERS[name](source, options)
+    extra = read_source(options.distractors, labelled=False) if options.distractors else None
+    failures: list[Failure] = []
+    with output.progress() as progress:
+        embedder = open_embedder(
+            options.embedder, benchmark.database, None, device=options.device,
+            progress=progress("vocabulary") if options.embedder == "sift" else None,
+        )  # fmt: skip
+        if embedder.name == "sift":
+            benchmark.notes.append("the vocabulary of sift was fitted on the database")
+        vectors = embed_benchmark(benchmark, embedder, progress=progress)
+        chunks = None
+        if extra is not None:
+            chunks = embed_distractors(
+                extra, embedder, upright=benchmark.upright, failures=failures,
+                progress=progress("distractors"),
+            )  # fmt: skip
+        result = run_protocol(benchmark, vectors, distractors=chunks, progress=progress("ranking"))
+    if options.submission:
+        nearest = nearest_ids(benchmark, vectors, MAX_IMAGES)
+        write_retrieval_submission(options.submission, nearest)
+    write_results(name, result, options)
+    unread = {failure.id: failure.reason for failure in failures} | result.unreadable
+    output.finish_with_failures(unread)
+
+
+def write_results(name: str, result: ProtocolResult, options: ProtocolOptions) -> None:
+    """Write the results and the table where they are asked for, and print them."""
+    import whichlandmark
+
+    from ..core.files import write_json
+    from ..evaluation.results_table import row_of
+    from ..evaluation.table_formats import add_to_table
+
+    made = {
+        "protocol": name, "measured_by": f"whichlandmark {whichlandmark.__version__}",
+        "data": str(options.data), "distractors_from": str(options.distractors or "") or None,
+    }  # fmt: skip
+    facts = made | result.to_dict()
+    if options.out:
+        write_json(options.out, facts, "file of results")
+    if options.table:
+        add_to_table(options.table, [row_of(result.to_dict())])
+    if result.part:
+        output.warn(
+            f"{result.protocol}: on a part of the data ({result.part}), so that the figures are "
+            "not comparable with published ones"
+        )
+    if options.as_json:
+        output.say_json(facts)
+    else:
+        print_protocol(result)
+
+
+def print_protocol(result: ProtocolResult) -> None:
+    """Print the figures as a table in percent, then what they depend on."""
+    from ..evaluation.protocols import POSITIONS
+
+    where = f" ON A PART OF THE DATA ({result.part})" if result.part else ""
+    photos = f", {result.database:,} photos" if result.database else ""
+    output.say(f"{result.protocol}{where}: {result.queries:,} queries{photos}")
+    embedder = f"{result.name} ({result.embedder})" if result.name else result.embedder
+    size = f"; {result.image_size}, {result.dim} dimensions" if result.dim else ""
+    output.say(f"{embedder}, weights: {result.licence}{size}")
+    measures = list(dict.fromkeys(row.measure for row in result.rows))
+    widths = [max(9, len(measure) + 2) for measure in measures]
+    for added in dict.fromkeys(row.distractors for row in result.rows):
+        heading = f"with {added:,} distractors" if added else ""
+        columns = "".join(f"{m:>{w}}" for m, w in zip(measures, widths, strict=True))
+        output.say(f"\n{heading:<30}{columns}   queries   95 % interval of {measures[0]}")
+        for setting in dict.fromkeys(row.setting for row in result.rows):
+            rows = [r for r in result.rows if (r.setting, r.distractors) == (setting, added)]
+            shares = [1 if row.measure in POSITIONS else 100 for row in rows]
+            values = "".join(
+                f"{share * row.value:>{width}.2f}"
+                for share, row, width in zip(shares, rows, widths, strict=True)
+            )
+            low, high = (f"{shares[0] * end:.2f}" for end in rows[0].interval)
+            output.say(f"{setting:<30}{values}   {rows[0].queries:>7}   {low} to {high}")
+    output.say("")
+    for line in result.sentences():
+        output.say(line)
