@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from ...core.disks import refuse_special
 from ...core.errors import DataError, OptionError
 from .hdf5 import open_hdf5
-from .ids import checked_ids, ids_beside
+from .ids import checked_ids, facts_beside, ids_beside
 from .stored import DescriptorFile, Role, chosen, no_floats, of_array, readable
 
 SUFFIXES = (".npy", ".safetensors", ".h5", ".hdf5", ".mat")
@@ -94,7 +94,7 @@ def _open_npy(path: Path, array: str, role: Role) -> Iterator[DescriptorFile]:
                 "as np.save('vectors.npy', np.asarray(X, 'float32'))"
             ) from None
         raise
-    yield of_array(str(path), stored, ids_beside(path))
+    yield of_array(str(path), stored, ids_beside(path), facts_beside(path))
 
 
 @contextmanager
