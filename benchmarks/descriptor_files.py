@@ -34,10 +34,8 @@ def measure(path: str, ids: list[str], dim: int, use: str) -> None:
     seconds = time.process_time() - started
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000
     size = Path(path).stat().st_size / 1e6
-    name = Path(path).suffix
-    print(
-        f"{name:<13} {use:<12} {len(ids) / seconds:>10,.0f} vectors/s {grown:>8,.0f} of {size:,.0f} MB"
-    )
+    rate = f"{len(ids) / seconds:>10,.0f} vectors/s"
+    print(f"{Path(path).suffix:<13} {use:<12} {rate} {grown:>8,.0f} MB, of {size:,.0f} MB")
 
 
 def main() -> None:
@@ -50,7 +48,7 @@ def main() -> None:
     block = random.normal(size=(10_000, given.dim)).astype(np.float16)
     block /= np.linalg.norm(block.astype(np.float32), axis=1, keepdims=True).astype(np.float16)
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("v.npy", "v.safetensors", "v.hdf5"):
+        for name in ("a.npy", "b.safetensors", "c.hdf5"):
             path = Path(folder) / name
             chunks = (
                 block[: min(10_000, given.vectors - start)]
