@@ -145,7 +145,8 @@ def draw_examples(source: Source, rng: np.random.Generator) -> Examples:
     case = DefaultStackers.case(gallery, whitening)
     return Examples(
         case, candidates.features[present],
-        add_geometry(candidates, found, inliers, agreement)[present], right[present], np.repeat(weights[:, None], present.shape[1], axis=1)[present],
+        add_geometry(candidates, found, inliers, agreement)[present], right[present],
+        np.repeat(weights[:, None], present.shape[1], axis=1)[present],
     )  # fmt: skip
 
 

@@ -181,7 +181,7 @@ def _benchmark(
         notes.append(f"queries without a right index photo in the solution, which count 0: {empty}")
     if alone:
         notes.append(
-            f"queries that are not counted, because no right index photo of theirs is there: {alone}"
+            f"queries that are not counted, as no right index photo of theirs is there: {alone}"
         )
     none: Rows = np.empty(0, dtype=np.int64)
     settings = {
