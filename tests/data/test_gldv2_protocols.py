@@ -96,7 +96,7 @@ def test_a_part_of_the_data_is_named_and_measured_on_what_is_there(tmp_path: Pat
     # the only right photo of query 1 is gone, query 3 itself is: neither is counted
     assert positives(found) == {TEST[0]: {INDEX[0]}, TEST[2]: {INDEX[4], INDEX[5]}}
     assert (
-        "queries that are not counted, because no right index photo of theirs is there: 1"
+        "queries that are not counted, as no right index photo of theirs is there: 1"
         in found.notes
     )
 

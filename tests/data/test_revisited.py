@@ -170,6 +170,18 @@ def test_what_is_told(root: Path) -> None:
     assert np.isnan(found.boxes[0]).all()
 
 
+def test_settings_without_a_right_photo(root: Path) -> None:
+    """One that no query counts in is not measured; where that is so for all, nothing is."""
+    records = [{**record, "easy": []} for record in ground_truth()["gnd"]]
+    change(root, gnd=records)
+    found = read_revisited(root, "roxford5k")
+    assert [*found.settings] == ["medium", "hard"]
+    assert "easy is not measured: no query has a right photo there" in found.notes
+    change(root, gnd=[{**record, "hard": []} for record in records])
+    with pytest.raises(DataError, match="no query has a right photo; expected easy or hard"):
+        read_revisited(root, "roxford5k")
+
+
 def test_floats_and_arrays_as_boxes_and_rows(root: Path) -> None:
     change_query(root, bbx=np.array([10.4, 5.6, 70, 55]), easy=np.array([0.0, 1.0]), hard=[])
     found = read_revisited(root, "roxford5k")

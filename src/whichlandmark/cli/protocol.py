@@ -15,12 +15,12 @@ import typer
 from ..core.errors import OptionError
 from . import output
 from .challenges import TASKS, recognize_test, score_submission_file
+from .given_vectors import Distractors, export_files, export_vectors, given_vectors
 from .option_types import complete_words, is_said, one_of
 
 if TYPE_CHECKING:
     from ..core.benchmark import Benchmark
     from ..evaluation.protocols import ProtocolResult
-    from ..features.pipeline import Failure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,9 @@ class ProtocolOptions:
     score: str | None = None
     submission: Path | None = None
     submission_in: Path | None = None
+    query_descriptors: Path | None = None
+    database_descriptors: Path | None = None
+    export_descriptors: Path | None = None
     device: str = "auto"
     as_json: bool = False
 
@@ -54,15 +57,25 @@ class ProtocolOptions:
             found.append((self.table, KIND))
         return found
 
+    def inputs(self) -> list[Path | None]:
+        """The files and folders that are read."""
+        return [self.data, self.ground_truth, self.distractors, self.query_descriptors,
+                self.database_descriptors]  # fmt: skip
+
+    def reads_photos(self) -> bool:
+        """Are photos of the data set embedded, or are vectors or similarities given?"""
+        return self.query_descriptors is None and self.submission_in is None
+
     def refuse_unused(self, protocol: str) -> None:
         """Raises OptionError where an option is given that this protocol has no use for."""
         recognizes = protocol == RECOGNITION and self.submission_in is None
         embeds = protocol != RECOGNITION and self.submission_in is None
-        submits = protocol in TASKS and self.submission_in is None
+        submits = (protocol in TASKS or protocol in ILIAS) and self.submission_in is None
         for option, used in {
             "--recognizer": recognizes, "-r": recognizes, "--rules": recognizes,
             "--score": recognizes, "--embedder": embeds, "--distractors": embeds,
-            "--submission": submits, "--all-scores": False,
+            "--submission": submits, "--all-scores": False, "--query-descriptors": embeds,
+            "--database-descriptors": embeds, "--export-descriptors": embeds,
         }.items():  # fmt: skip
             if is_said(option) and not used:
                 scored = " with --submission-in" if self.submission_in else ""
@@ -76,6 +89,9 @@ class ProtocolOptions:
             "--embedder": self.embedder, "--ground-truth": self.ground_truth,
             "--distractors": self.distractors, "--table": self.table,
             "--submission-in": self.submission_in,
+            "--query-descriptors": self.query_descriptors,
+            "--database-descriptors": self.database_descriptors,
+            "--export-descriptors": self.export_descriptors,
         }  # fmt: skip
         for option, value in given.items():
             if value is not None and is_said(option):
@@ -86,7 +102,9 @@ def _revisited(name: str) -> Callable[[Path, ProtocolOptions], Benchmark]:
     def load(source: Path, options: ProtocolOptions) -> Benchmark:
         from ..data.revisited import read_revisited
 
-        return read_revisited(source, name, ground_truth=options.ground_truth)
+        return read_revisited(
+            source, name, ground_truth=options.ground_truth, with_photos=options.reads_photos()
+        )
 
     return load
 
@@ -95,7 +113,19 @@ def _gldv2_retrieval(source: Path, options: ProtocolOptions) -> Benchmark:
     from ..data.gldv2_protocols import retrieval_benchmark
 
     with output.progress() as progress:
-        return retrieval_benchmark(source, options.ground_truth, progress=progress("listing"))
+        return retrieval_benchmark(
+            source, options.ground_truth, with_photos=options.reads_photos(),
+            progress=progress("listing"),
+        )  # fmt: skip
+
+
+def _ilias(name: str) -> Callable[[Path, ProtocolOptions], Benchmark]:
+    def load(source: Path, options: ProtocolOptions) -> Benchmark:
+        from ..data.ilias import read_ilias
+
+        return read_ilias(source, name, with_photos=options.reads_photos())
+
+    return load
 
 
 RECOGNITION = "gldv2-recognition"  # by a recognizer, so that it has no loader
@@ -105,7 +135,11 @@ LOADERS: dict[str, Callable[[Path, ProtocolOptions], Benchmark]] = {
     "roxford5k": _revisited("roxford5k"),
     "rparis6k": _revisited("rparis6k"),
     "gldv2-retrieval": _gldv2_retrieval,
+    "ilias": _ilias("ilias"),
+    "mini-ilias": _ilias("mini-ilias"),
 }
+
+ILIAS = ("ilias", "mini-ilias")  # whose submissions are files of similarities
 
 PROTOCOLS = (*LOADERS, RECOGNITION)
 
@@ -141,8 +175,8 @@ ExtraPhotos = Annotated[
     Path | None,
     typer.Option(
         "--distractors",
-        help="With --protocol: more photos for the database, none of them right: a folder or a "
-        "photos.csv.",
+        help="With --protocol: more photos for the database, none of them right: a folder, a "
+        "photos.csv, or their vectors (a file, or a folder of files).",
     ),
 ]
 
@@ -160,46 +194,78 @@ def evaluate_protocol(name: str, source: Path, options: ProtocolOptions) -> None
     """Run a benchmark of the field, print its figures and write them."""
     from ..core.challenge_files import MAX_IMAGES, write_retrieval_submission
     from ..evaluation.nearest_photos import nearest_ids
-    from ..evaluation.protocol_vectors import embed_benchmark, embed_distractors
+    from ..evaluation.protocol_vectors import embed_benchmark
     from ..evaluation.protocols import run_protocol
     from ..recognition.folder.fill import open_embedder
-    from .app import read_source
+    from .ilias import finish_ilias, prepare_ilias
 
     options.refuse_unused(name)
+    if options.submission_in and name in ILIAS:
+        _score_similarities(name, source, options)
+        return
     if options.submission_in:
         score_submission_file(name, source, options)
         return
     if name == RECOGNITION:
         recognize_test(source, options)
         return
-    results = options.results()
-    if options.submission:
-        results.append((options.submission, "retrieval submission"))
-    output.claim(results, [source, options.ground_truth, options.distractors])
+    _claim(name, options)
     benchmark = LOADERS[name](source, options)
-    extra = read_source(options.distractors, labelled=False) if options.distractors else None
-    failures: list[Failure] = []
+    extra = Distractors(benchmark, options)
     with output.progress() as progress:
-        embedder = open_embedder(
-            options.embedder, benchmark.database, None, device=options.device,
-            progress=progress("vocabulary") if options.embedder == "sift" else None,
-        )  # fmt: skip
-        if embedder.name == "sift":
-            benchmark.notes.append("the vocabulary of sift was fitted on the database")
-        vectors = embed_benchmark(benchmark, embedder, progress=progress)
-        chunks = None
-        if extra is not None:
-            chunks = embed_distractors(
-                extra, embedder, upright=benchmark.upright, failures=failures,
-                progress=progress("distractors"),
+        vectors = given_vectors(benchmark, options)
+        embedder = None
+        if vectors is None:
+            embedder = open_embedder(
+                options.embedder, benchmark.database, None, device=options.device,
+                progress=progress("vocabulary") if options.embedder == "sift" else None,
             )  # fmt: skip
+            if embedder.name == "sift":
+                benchmark.notes.append("the vocabulary of sift was fitted on the database")
+            vectors = embed_benchmark(benchmark, embedder, progress=progress)
+        if name in ILIAS:
+            prepare_ilias(source, name, extra, vectors)
+        chunks = extra.chunks(embedder, vectors, progress)
         result = run_protocol(benchmark, vectors, distractors=chunks, progress=progress("ranking"))
-    if options.submission:
+    result.notes.extend(extra.notes)
+    if name in ILIAS:
+        result = finish_ilias(result, extra)
+    elif options.submission:
         nearest = nearest_ids(benchmark, vectors, MAX_IMAGES)
         write_retrieval_submission(options.submission, nearest)
+    if options.export_descriptors:
+        export_vectors(options.export_descriptors, benchmark, vectors)
     write_results(name, result, options)
-    unread = {failure.id: failure.reason for failure in failures} | result.unreadable
+    unread = {failure.id: failure.reason for failure in extra.failures} | result.unreadable
     output.finish_with_failures(unread)
+
+
+def _claim(name: str, options: ProtocolOptions) -> None:
+    """Refuse, before the work, results that cannot be written, and options that exclude others."""
+    from ..features.descriptors.write import check_new_descriptors
+
+    if options.embedder and (options.query_descriptors or options.database_descriptors):
+        raise OptionError(
+            f"--embedder {options.embedder} and vectors given; expected one of them: given vectors "
+            "need no embedder"
+        )
+    results = options.results()
+    if options.submission:
+        kind = "file of similarities" if name in ILIAS else "retrieval submission"
+        results.append((options.submission, kind))
+    output.claim(results, options.inputs())
+    if options.export_descriptors:
+        for file in export_files(options.export_descriptors):
+            check_new_descriptors(file)
+
+
+def _score_similarities(name: str, source: Path, options: ProtocolOptions) -> None:
+    from ..evaluation.similarities import measure_similarities
+
+    file = options.submission_in
+    assert file is not None
+    output.claim(options.results(), [source, file])
+    write_results(name, measure_similarities(file, LOADERS[name](source, options)), options)
 
 
 def write_results(name: str, result: ProtocolResult, options: ProtocolOptions) -> None:

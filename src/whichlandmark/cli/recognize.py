@@ -21,6 +21,7 @@ from .app import (
     read_source,
 )
 from .challenges import SubmissionIn, table_of_results
+from .given_vectors import DatabaseVectors, ExportedVectors, QueryVectors
 from .protocol import (
     ExtraPhotos,
     GroundTruth,
@@ -187,7 +188,11 @@ def evaluate(
         ),
     ] = None,
     submission: Annotated[
-        Path | None, typer.Option(help="Also write a Kaggle-style submission.csv.")
+        Path | None,
+        typer.Option(
+            help="Also write a Kaggle-style submission.csv; with --protocol ilias: its "
+            "similarities.json."
+        ),
     ] = None,
     rules: RulesFile = None,
     score: ScoreName = None,
@@ -200,6 +205,9 @@ def evaluate(
     distractors: ExtraPhotos = None,
     table: ResultsTable = None,
     submission_in: SubmissionIn = None,
+    query_descriptors: QueryVectors = None,
+    database_descriptors: DatabaseVectors = None,
+    export_descriptors: ExportedVectors = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -210,7 +218,9 @@ def evaluate(
     options = ProtocolOptions(
         data=source, embedder=embedder, ground_truth=ground_truth, distractors=distractors,
         out=out, table=table, recognizer=recognizer, rules=rules, score=score,
-        submission=submission, submission_in=submission_in, device=device, as_json=as_json,
+        submission=submission, submission_in=submission_in, query_descriptors=query_descriptors,
+        database_descriptors=database_descriptors, export_descriptors=export_descriptors,
+        device=device, as_json=as_json,
     )  # fmt: skip
     if protocol is not None:
         evaluate_protocol(protocol, source, options)

@@ -80,8 +80,8 @@ Fit = Annotated[
     str | None,
     typer.Option(
         callback=one_of("keep", "pad", "pad-center", "squash", "crop"),
-        help="keep or pad the aspect ratio (pad-center: as ILIAS does), or squash or crop photos to "
-        "squares; without it, what suits the backbone.",
+        help="keep or pad the aspect ratio (pad-center: as ILIAS does), or squash or crop photos "
+        "to squares; without it, what suits the backbone.",
     ),
 ]
 

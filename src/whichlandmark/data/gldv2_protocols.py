@@ -97,7 +97,11 @@ def index_ids(root: Path) -> list[str] | None:
 
 
 def retrieval_benchmark(
-    root: Path, ground_truth: Path | None = None, *, progress: Progress | None = None
+    root: Path,
+    ground_truth: Path | None = None,
+    *,
+    with_photos: bool = True,
+    progress: Progress | None = None,
 ) -> Benchmark:
     """The retrieval test of Google Landmarks v2.
 
@@ -108,6 +112,8 @@ def retrieval_benchmark(
     Args:
         root: The data set's folder: `index` and `test`, in tars or unpacked, and their lists.
         ground_truth: The solution; None = the one in `root`.
+        with_photos: False = the vectors are given, so that solution and list of the index are
+            enough.
         progress: Called with (tars and folders listed, all of them).
 
     Raises:
@@ -127,6 +133,10 @@ def retrieval_benchmark(
         )
     database = list(dict.fromkeys([*listed, *named]))
     there, query_there = photos.has(database), photos.has(solution.ids.tolist())
+    if not with_photos:
+        if unsure:
+            raise DataError(f"{root}: {INDEX_LISTS[0]} is missing; it says whose vectors are given")
+        there[:], query_there[:] = True, True
     for what, found in (("index photo", there), ("test photo of the solution", query_there)):
         if not found.any():
             raise DataError(
@@ -173,7 +183,7 @@ def _benchmark(
         notes.append(f"queries without a right index photo in the solution, which count 0: {empty}")
     if alone:
         notes.append(
-            f"queries that are not counted, because no right index photo of theirs is there: {alone}"
+            f"queries that are not counted, as no right index photo of theirs is there: {alone}"
         )
     none: Rows = np.empty(0, dtype=np.int64)
     settings = {

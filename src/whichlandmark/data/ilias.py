@@ -26,7 +26,6 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +116,7 @@ def read_ilias(source: Path, name: str, *, with_photos: bool = True) -> Benchmar
         )
     return Benchmark(
         name=name,
+        part=f"{sizes[0]} objects of {PUBLISHED[0]:,}" if sizes != PUBLISHED else "",
         queries=_table(listed["query"], found, source),
         database=_table(listed["pos"], found, source),
         settings={"all": _judgements(listed["query"], listed["pos"])},
@@ -127,6 +127,20 @@ def read_ilias(source: Path, name: str, *, with_photos: bool = True) -> Benchmar
         rules=RULES,
         notes=notes,
     )
+
+
+def part_of(benchmark: Benchmark, distractors: int) -> str:
+    """Which part of the data was measured, in words; "" = all of it."""
+    objects = {str(each).split("/")[0] for each in benchmark.queries.ids}
+    sizes = (len(objects), len(benchmark.queries), len(benchmark.database))
+    parts = []
+    if sizes != PUBLISHED:
+        parts.append(f"{sizes[0]} objects of {PUBLISHED[0]:,}")
+    if not distractors:
+        parts.append("the core set without distractors")
+    elif distractors < 0.9 * DISTRACTORS[benchmark.name]:
+        parts.append(f"{distractors:,} of about {DISTRACTORS[benchmark.name]:,} distractors")
+    return ", ".join(parts)
 
 
 def mini_distractors(source: Path) -> NDArray[np.bytes_] | None:
@@ -201,7 +215,7 @@ def _ids(path: Path, kind: str) -> list[str]:
 def _lines(path: Path) -> list[str]:
     try:
         with open_text(path) as file:
-            found = []
+            found: list[str] = []
             for line in file:
                 if len(line) > MAX_LINE or len(found) >= MAX_IDS:
                     raise DataError(
@@ -225,6 +239,5 @@ def _judgements(queries: Sequence[str], database: Sequence[str]) -> Judgements:
 
 
 def _table(ids: list[str], found: dict[str, str], source: Path) -> Photos:
-    core: Literal["ilias_core"] = "ilias_core"
-    paths = [found.get(each) or str(source / core / each) for each in ids]
+    paths = [found.get(each) or str(source / "ilias_core" / each) for each in ids]
     return Photos.of_columns(ids, paths, [""] * len(ids))

@@ -160,12 +160,12 @@ def run_protocol(
     marked = [_marked(benchmark, int(query)) for query in ranked]
     counter = RankCounter(queries, marked, vectors.database, vectors.database_present)
     changed += _add_database(counter, vectors, progress)
-    plain = _Measured(benchmark, ranked, counter.ranks())
+    plain = Measured(benchmark, ranked, counter.ranks())
     rows_found, extra, added, waited = plain.rows(0), plain, 0, 0.0
     if distractors is not None:
         added, other, waited = _add_distractors(counter, distractors, queries.shape[1])
         changed += other
-        extra = _Measured(benchmark, ranked, counter.ranks())
+        extra = Measured(benchmark, ranked, counter.ranks())
         rows_found = [*rows_found, *extra.rows(added)]
     if changed:
         notes.append(
@@ -184,11 +184,15 @@ def run_protocol(
         tied_queries=extra.tied_queries(), missing=list(benchmark.missing),
         unreadable=dict(vectors.unreadable),
         seconds={stage: round(taken, 3) for stage, taken in seconds.items() if taken},
-        rules=[*benchmark.rules, TIES], notes=notes, part=benchmark.part,
+        rules=[*benchmark.rules, *_rule_of_ties(benchmark)], notes=notes, part=benchmark.part,
     )  # fmt: skip
 
 
-class _Measured:
+def _rule_of_ties(benchmark: Benchmark) -> list[str]:
+    return [] if benchmark.average_precision == "cut_off_tied" else [TIES]
+
+
+class Measured:
     """The figures of all queries, from the ranks of what is right.
 
     ranked: rows of the queries that `ranks` has. A counted query without ranks, because it has no

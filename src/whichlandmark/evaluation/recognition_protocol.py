@@ -16,7 +16,6 @@ from itertools import chain
 from ..core.challenge_files import Solution, landmark_id
 from ..core.errors import DataError
 from ..core.types import Photos, Progress
-from ..gallery.leak_check import Leak
 from ..recognition.recognizer import Recognizer
 from .challenges import RECOGNITION_RULES, recognition_rows, tied_predictions
 from .evaluate import Evaluation, evaluate_in_detail
@@ -60,7 +59,7 @@ def run_recognition(
         DataError: When the gallery has no landmark of the solution.
     """
     started = time.monotonic()
-    stated = _about_gallery(recognizer, solution)
+    notes = [*_about_landmarks(recognizer, solution), *notes]
     evaluation = evaluate_in_detail(recognizer, photos, keep_leaks=True, progress=progress)
     found = evaluation.predictions
     predicted = {
@@ -86,15 +85,27 @@ def run_recognition(
         missing=list(missing),
         unreadable={failure.id: failure.reason for failure in evaluation.failures},
         seconds={"recognizing": round(time.monotonic() - started, 3)},
-        rules=[*RECOGNITION_RULES, f"score: {recognizer.rules.score}"],
-        notes=[*stated, *notes, *_about_photos(evaluation, solution, missing)],
+        rules=[*RECOGNITION_RULES, *_about_gallery(recognizer)],
+        notes=[*notes, *_about_photos(evaluation, solution, missing)],
+        name=embedder.name,
         part=part,
     )
     return RecognitionRun(result, found)
 
 
-def _about_gallery(recognizer: Recognizer, solution: Solution) -> list[str]:
-    """What gallery and distractors are, and which landmarks of the solution they lack."""
+def _about_gallery(recognizer: Recognizer) -> list[str]:
+    """What the figures depend on besides the test photos."""
+    index = recognizer.index
+    return [
+        f"gallery: {len(index.ids):,} photos of {len(index.names):,} landmarks",
+        f"distractors: {len(index.distractor_vectors):,} photos"
+        + ("" if len(index.distractor_vectors) else ", so that no score is lowered by them"),
+        f"score: {recognizer.rules.score}",
+    ]
+
+
+def _about_landmarks(recognizer: Recognizer, solution: Solution) -> list[str]:
+    """Which landmarks of the solution the gallery has."""
     index = recognizer.index
     have = {landmark_id(name) for name in index.names.tolist()}
     wanted = sorted(set(chain.from_iterable(solution.truth)))
@@ -109,9 +120,6 @@ def _about_gallery(recognizer: Recognizer, solution: Solution) -> list[str]:
     shown = [truth for truth in solution.truth if truth]
     known = sum(any(name in have for name in truth) for truth in shown)
     notes = [
-        f"gallery: {len(index.ids):,} photos of {len(index.names):,} landmarks",
-        f"distractors: {len(index.distractor_vectors):,} photos"
-        + ("" if len(index.distractor_vectors) else ", so that no score is lowered by them"),
         f"{known:,} of {len(shown):,} photos that show a landmark show one of the gallery: GAP "
         f"cannot exceed {known / max(len(shown), 1):.3f}",
     ]
@@ -134,27 +142,23 @@ def _about_photos(evaluation: Evaluation, solution: Solution, missing: Sequence[
             if one in absent
         )
         notes.append(
-            f"{len(missing):,} photos of the solution have no file, {landmarks:,} of them with a "
-            f"landmark; they count as without a prediction: {_some(missing)}"
+            f"photos of the solution without a file: {len(missing):,}, of them {landmarks:,} with "
+            f"a landmark; they count as without a prediction: {_some(missing)}"
         )
     if evaluation.failures:
         names = [failure.id for failure in evaluation.failures]
         notes.append(
-            f"{len(names):,} photos cannot be read, and count as without a prediction: "
+            f"photos that cannot be read, and count as without a prediction: {len(names):,}: "
             f"{_some(names)}"
         )
     if evaluation.leaks:
-        notes.append(_about_leaks(evaluation.leaks))
+        names = [leak.id for leak in evaluation.leaks]
+        notes.append(
+            "test photos that are in the gallery or among its distractors (the same id, file or "
+            "picture), and count all the same, so that the figure says less of new photos: "
+            f"{len(names):,}: {_some(names)}"
+        )
     return notes
-
-
-def _about_leaks(leaks: Sequence[Leak]) -> str:
-    names = [leak.id for leak in leaks]
-    return (
-        f"{len(names):,} test photos are in the gallery or among its distractors (the same id, "
-        "file or picture), and count all the same: a figure with them says less of new photos: "
-        f"{_some(names)}"
-    )
 
 
 def _some(names: Sequence[str]) -> str:

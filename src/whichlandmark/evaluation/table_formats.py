@@ -20,7 +20,7 @@ from ..core.csv_files import open_csv
 from ..core.errors import DataError, OptionError
 from ..core.files import atomic_file
 from ..core.results import require_own_result
-from .results_table import COLUMNS, Cell, Column, TableRow, joined
+from .results_table import COLUMNS, NO_DIM, Cell, Column, TableRow, joined
 
 KIND = "table of results"
 
@@ -104,7 +104,7 @@ class _Shown:
             return cls()
         marks = [
             footnotes.setdefault(note, _letters(len(footnotes)))
-            for note in (*cell.notes, *_other_rules(cell, column, rows))
+            for note in (*cell.notes, *_other_rules(row, column, rows))
         ]
         value = _percent(cell.value)
         return cls(
@@ -113,12 +113,20 @@ class _Shown:
         )  # fmt: skip
 
 
-def _other_rules(cell: Cell, column: Column, rows: Sequence[TableRow]) -> list[str]:
-    """What differs from the rules of the first row of the column that states some."""
-    stated = (row.cells[column.heading].rules for row in rows if column.heading in row.cells)
+def _other_rules(row: TableRow, column: Column, rows: Sequence[TableRow]) -> list[str]:
+    """What differs from the rules of the first such row of the column.
+
+    Rules of submissions are compared with those of submissions only.
+    """
+    name = column.heading
+    stated = [
+        other.cells[name].rules
+        for other in rows
+        if name in other.cells and (other.dim == NO_DIM) == (row.dim == NO_DIM)
+    ]
     first = next(filter(None, stated), ())
-    other = [rule for rule in cell.rules if rule not in first]
-    return [f"other rules: {'; '.join(other)}"] if other else []
+    differing = [rule for rule in row.cells[name].rules if rule not in first]
+    return [f"other rules than in the first row: {'; '.join(differing)}"] if differing else []
 
 
 def _best(rows: Sequence[TableRow], columns: Sequence[Column]) -> dict[str, str]:
@@ -206,7 +214,7 @@ def _csv(rows: Sequence[TableRow], columns: Sequence[Column]) -> str:
                 cells += [""] * len(parts)
                 continue
             cells += [_percent(number) for number in (cell.value, cell.low, cell.high)]
-            notes = (*cell.notes, *_other_rules(cell, column, rows))
+            notes = (*cell.notes, *_other_rules(row, column, rows))
             cells.append(" / ".join(notes) if cell.comparable else f"{_APART} {' / '.join(notes)}")
         writer.writerow([_one_line(text) for text in (*_fixed(row), *cells)])
     return file.getvalue()
