@@ -182,6 +182,8 @@ def test_every_kind_has_a_pattern_that_no_other_kind_matches() -> None:
         "table of labels": b"\xef\xbb\xbfphoto,landmark,title,decision,confidence,state,why\r\n",
         "map of labels": b'{\n  "type": "FeatureCollection",\n  "generator": "whichlandmark",\n',
         "submission": b"id,landmarks\n",
+        "retrieval submission": b"id,images\n",
+        "table of results": b"<!-- whichlandmark results table: `evaluate --table` adds to it -->\n",
         "file for FiftyOne": b'{\n  "info": {\n    "generator": "whichlandmark",\n',
         "file for Label Studio": b'[\n  {\n    "data": {\n      "recognized_by": "whichlandmark",',
         "labeling configuration": b'<View className="whichlandmark">\n',

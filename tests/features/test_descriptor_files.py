@@ -359,7 +359,7 @@ def test_distractors_pass_in_chunks_from_a_folder(
     npy(tmp_path, X, IDS, "b.npy")
     npy(tmp_path, X[:3].T, None, "a.npy")
     notes: list[str] = []
-    chunks = list(descriptor_chunks(tmp_path, 6, notes=notes))
+    chunks = [part for _, part in descriptor_chunks(tmp_path, 6, notes=notes)]
     assert max(map(len, chunks)) == 2
     np.testing.assert_allclose(np.concatenate(chunks), np.concatenate([X[:3], X]), atol=1e-6)
     assert any("read as 3 vectors in columns" in note for note in notes)
@@ -369,18 +369,21 @@ def test_distractors_pass_in_chunks_from_a_folder(
 
 def test_distractors_are_chosen_by_id(tmp_path: Path) -> None:
     ids = ["t.tar/a", "t.tar/b", "t.tar/c", "in_database"]
-    selection = Selection(database={"in_database"}, only={"a", "c", "in_database"})
+    only = np.array([b"a", b"c", b"in_database", b"zzz"])
+    selection = Selection(database={"in_database"}, only=only)
     notes: list[str] = []
     found = list(descriptor_chunks(npy(tmp_path, X, ids), 6, selection=selection, notes=notes))
-    np.testing.assert_allclose(np.concatenate(found), X[[0, 2]], atol=1e-6)
+    assert [each for names, _ in found for each in names] == ["t.tar/a", "t.tar/c"]
+    np.testing.assert_allclose(np.concatenate([v for _, v in found]), X[[0, 2]], atol=1e-6)
     assert any("2 vectors are left out" in note and "2 are used" in note for note in notes)
 
 
 def test_distractors_of_zeros_and_of_other_lengths(tmp_path: Path) -> None:
     notes: list[str] = []
     path = npy(tmp_path, X * [[2], [0], [1], [1]], None)
-    found = np.concatenate(list(descriptor_chunks(path, 6, notes=notes)))
-    np.testing.assert_allclose(found, X[[0, 2, 3]], atol=1e-6)
+    found = list(descriptor_chunks(path, 6, notes=notes))
+    assert found[0][0] == ["v.npy#0", "v.npy#2", "v.npy#3"]
+    np.testing.assert_allclose(found[0][1], X[[0, 2, 3]], atol=1e-6)
     assert any("1 vectors of zeros" in note for note in notes)
     assert any("1 vectors did not have length 1" in note for note in notes)
 
@@ -388,6 +391,11 @@ def test_distractors_of_zeros_and_of_other_lengths(tmp_path: Path) -> None:
 def test_distractors_of_another_embedder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="vectors of 6 numbers; expected 8"):
         list(descriptor_chunks(npy(tmp_path), 8, notes=[]))
+
+
+def test_distractors_that_say_another_embedder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"several embedders .*e-1, others of e-2"):
+        list(descriptor_chunks(tensors(tmp_path), 6, embedder="e-2", notes=[]))
 
 
 def test_a_folder_without_vectors(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ CONFIG = "whichlandmark.config"  # of the context: the config files that were re
 # After Ctrl-C, by the same command.
 RESUMING_VERBS = (
     "demo", "fetch", "clean", "train", "index", "gallery", "label", "discover", "immich",
+    "embed",
 )  # fmt: skip
 
 

@@ -20,6 +20,8 @@ from .app import (
     app,
     read_source,
 )
+from .challenges import SubmissionIn, table_of_results
+from .given_vectors import DatabaseVectors, ExportedVectors, QueryVectors
 from .protocol import (
     ExtraPhotos,
     GroundTruth,
@@ -186,7 +188,11 @@ def evaluate(
         ),
     ] = None,
     submission: Annotated[
-        Path | None, typer.Option(help="Also write a Kaggle-style submission.csv.")
+        Path | None,
+        typer.Option(
+            help="Also write a Kaggle-style submission.csv; with --protocol ilias: its "
+            "similarities.json."
+        ),
     ] = None,
     rules: RulesFile = None,
     score: ScoreName = None,
@@ -198,6 +204,10 @@ def evaluate(
     ground_truth: GroundTruth = None,
     distractors: ExtraPhotos = None,
     table: ResultsTable = None,
+    submission_in: SubmissionIn = None,
+    query_descriptors: QueryVectors = None,
+    database_descriptors: DatabaseVectors = None,
+    export_descriptors: ExportedVectors = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -206,7 +216,10 @@ def evaluate(
     With --protocol: measure an embedder on a benchmark of the field, such as revisited Oxford.
     """
     options = ProtocolOptions(
-        embedder=embedder, ground_truth=ground_truth, distractors=distractors, out=out, table=table,
+        data=source, embedder=embedder, ground_truth=ground_truth, distractors=distractors,
+        out=out, table=table, recognizer=recognizer, rules=rules, score=score,
+        submission=submission, submission_in=submission_in, query_descriptors=query_descriptors,
+        database_descriptors=database_descriptors, export_descriptors=export_descriptors,
         device=device, as_json=as_json,
     )  # fmt: skip
     if protocol is not None:
@@ -282,16 +295,39 @@ def _evaluate_recognizer(
 
 @app.command()
 def report(
-    predictions: Annotated[Path, typer.Argument(help="predictions.csv, written by evaluate.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The HTML page to write.")],
+    predictions: Annotated[
+        list[Path],
+        typer.Argument(
+            help="predictions.csv, written by evaluate; or result files of evaluate --protocol, "
+            "for a table."
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--out",
+            help="The HTML page to write; of result files a table: .md, .tex or .csv.",
+        ),
+    ],
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Landmark recognition",
 ) -> None:
     """Write one self-contained HTML page: scores, plots, and right and wrong answers.
 
     The credits of gallery photos are below them, while the recognizer is where `evaluate` found it.
+    Of result files of benchmarks (.json), a table as papers have it is written.
     """
+    if all(path.suffix.lower() == ".json" for path in predictions):
+        table_of_results(predictions, out)
+        return
     from ..evaluation.report import report_file
 
-    output.claim([(out, "page")], [predictions])
-    report_file(predictions, out, title=title)
+    if len(predictions) > 1:
+        raise OptionError(
+            f"{len(predictions)} files given; expected one predictions.csv, or result files "
+            "(.json) of `evaluate --protocol`"
+        )
+
+    output.claim([(out, "page")], predictions)
+    report_file(predictions[0], out, title=title)
     output.say(str(out))

@@ -78,6 +78,10 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
         "Compare two runs on the same queries: differences with intervals, and changed answers.",
         ("recognize",),
     ),
+    "embed": (
+        "Write the vectors of photos, with their ids, for other programs.",
+        ("embed",),
+    ),
     "serve": ("Serve an HTTP API and a web page.", ("serve",)),
     "keys": ("Manage the API keys of a server; the key file holds only their hashes.", ("serve",)),
     "mcp": ("Serve assistants over the Model Context Protocol, on stdin and stdout.", ("mcp",)),

@@ -66,8 +66,9 @@ class Benchmark:
             None for all rows, = the whole photo.
         settings: name → judgements, in the order in which they are printed.
         average_precision: "trapezoid" = of the whole ranking, as Philbin et al., CVPR 2007, and
-            revisited Oxford and Paris; "cut_off" = Σ P(i)·rel(i) / min(R, k) over the first k.
-        k: of "cut_off".
+            revisited Oxford and Paris; "cut_off" = Σ P(i)·rel(i) / min(R, k) over the first k;
+            "cut_off_tied" = the same, where equally similar photos count together, as ILIAS.
+        k: of the two "cut_off".
         precision_at: mean precision is also measured at these ranks: mP@k of revisited Oxford with
             "trapezoid", P@k = right ones among the first k / k with "cut_off".
         positions: the position of the first right photo is also measured, k + 1 = none.
@@ -83,7 +84,7 @@ class Benchmark:
     queries: Photos
     database: Photos
     settings: dict[str, Judgements]
-    average_precision: Literal["trapezoid", "cut_off"]
+    average_precision: Literal["trapezoid", "cut_off", "cut_off_tied"]
     boxes: Floats | None = None
     k: int | None = None
     precision_at: tuple[int, ...] = ()
@@ -101,7 +102,7 @@ class Benchmark:
             raise DataError(f"{self.name}: no setting to measure")
         for name, judgements in self.settings.items():
             judgements.check(name, len(self.queries), len(self.database))
-        if (self.average_precision == "cut_off") != (self.k is not None):
+        if (self.average_precision == "trapezoid") != (self.k is None):
             raise DataError(f"{self.name}: k is {self.k}; expected a number with cut_off alone")
         if self.boxes is not None and self.boxes.shape != (len(self.queries), 4):
             raise DataError(

@@ -25,6 +25,7 @@ RESULTS = {
     "labeling configuration": rb'\A<View className="whichlandmark">',
     "submission": rb"\Aid,landmarks\r?\n",
     "retrieval submission": rb"\Aid,images\r?\n",
+    "file of similarities": rb'\A\{\n"[^"\n]+": \{("[^"\n]+": [0-9.eE+-]+[,}]|\})',
     "table of results": rb"\A(<!-- whichlandmark results table|% whichlandmark results table"
     rb"|method,dimension,image size,licence,seconds,)",
     "file of scores": rb'\A\{\s[^{}]*"gap":',

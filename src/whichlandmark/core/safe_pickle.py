@@ -36,12 +36,14 @@ from .safe_pickle_values import (
     fill,
     made,
     named,
-    plain_text,
+    short_text,
 )
 
 MAX_BYTES = 128_000_000
 
-MAX_STEPS = 5_000_000  # opcodes; each makes at most one object of about 100 bytes
+MAX_STEPS = 2_000_000  # opcodes; each makes at most one object of a few hundred bytes
+
+MAX_COPIED_BYTES = 2 * MAX_BYTES  # of text and bytes that are made from others
 
 MAX_NUMBER_BYTES = 256  # of a whole number
 
@@ -72,7 +74,10 @@ def load_plain(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Any:
 def parse_plain(data: bytes, name: str = "pickle") -> Any:
     """As `load_plain`, of a file's bytes; `name` is for the error."""
     try:
-        return Resolver().resolve(_Machine(data).run(), 0)[0]
+        if not data.rstrip(b"\r\n\0 ").endswith(b"."):
+            raise ValueError("it does not end as one")
+        machine = _Machine(data)
+        return Resolver(machine.spend).resolve(machine.run(), 0)[0]
     except RefusedError as error:
         raise DataError(
             f"{name}: this pickle holds {error}; only containers, numbers, text and numpy arrays "
@@ -90,6 +95,13 @@ class _Machine:
         self._data, self._at = data, 0
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
+        self._copies_left = MAX_COPIED_BYTES
+
+    def spend(self, size: int) -> None:
+        """Count bytes that are copied: one text of the file may be copied very often."""
+        self._copies_left -= size
+        if self._copies_left < 0:
+            raise RefusedError(f"more than {MAX_COPIED_BYTES / 1e6:g} MB of text, written out")
 
     def run(self) -> Any:
         steps = self._steps()
@@ -121,11 +133,14 @@ class _Machine:
         found, self._at = self._data[self._at : end], end + 1
         return found
 
-    def _text_number(self) -> int:
+    def _short_line(self) -> bytes:
         line = self._line()
         if len(line) > 2 * MAX_NUMBER_BYTES:
             raise RefusedError("a very long number")
-        return int(line.rstrip(b"L"))
+        return line
+
+    def _text_number(self) -> int:
+        return int(self._short_line().rstrip(b"L"))
 
     # The stack
 
@@ -161,7 +176,7 @@ class _Machine:
             "\x88": lambda: push(True), "\x89": lambda: push(False),
             "I": lambda: push(self._integer()), "L": lambda: push(self._text_number()),
             "J": lambda: push(number("<i")), "K": lambda: push(number("<B")),
-            "M": lambda: push(number("<H")), "F": lambda: push(float(line())),
+            "M": lambda: push(number("<H")), "F": lambda: push(float(self._short_line())),
             "G": lambda: push(number(">d")),
             "\x8a": lambda: push(self._long(number("<B"))),
             "\x8b": lambda: push(self._long(number("<i"))),
@@ -177,7 +192,7 @@ class _Machine:
             "]": lambda: push([]), "}": lambda: push({}), ")": lambda: push(()),
             "\x8f": lambda: push(Set()),
             "l": lambda: push(self._since_mark()), "t": lambda: push(tuple(self._since_mark())),
-            "d": lambda: push(dict_of(self._since_mark())),
+            "d": lambda: push(dict_of(self._since_mark(), self.spend)),
             "\x91": lambda: push(Set(self._since_mark(), frozen=True)),
             "\x85": lambda: push(self._tuple(1)), "\x86": lambda: push(self._tuple(2)),
             "\x87": lambda: push(self._tuple(3)),
@@ -236,20 +251,23 @@ class _Machine:
         self._update([key, value])
 
     def _update(self, parts: list[Any]) -> None:
-        self._top(dict).update(dict_of(parts))
+        self._top(dict).update(dict_of(parts, self.spend))
 
     def _add(self, values: list[Any]) -> None:
-        self._top(Set).members.extend(values)
+        target = self._top(Set)
+        if target.sealed:
+            raise RefusedError("a set that is changed after it was made")
+        target.members.extend(values)
 
     def _named(self) -> None:
         name, module = self._pop(), self._pop()
-        self._push(named(plain_text(module), plain_text(name)))
+        self._push(named(short_text(module), short_text(name)))
 
     def _reduce(self) -> None:
         given, name = self._pop(), self._pop()
         if not isinstance(name, Name) or type(given) is not tuple:
             raise RefusedError("a call of something that is not a name")
-        self._push(made(name.name, given))
+        self._push(made(name.name, given, self.spend))
 
     def _build(self) -> None:
         state = self._pop()
@@ -257,7 +275,7 @@ class _Machine:
         if type(target) is Type and type(state) is tuple and len(state) >= 5:
             if any(part is not None for part in state[2:5]):
                 raise RefusedError("an array of records")
-            target.order = plain_text(state[1])
+            target.order = short_text(state[1])
         elif type(target) is Array and type(state) is tuple and len(state) == 5:
             fill(target, *state[1:])
         else:

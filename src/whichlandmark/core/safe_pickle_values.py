@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_VALUES = 5_000_000  # of the result, written out
+MAX_VALUES = 2_000_000  # of the result; also when what is shared is written out each time
 
 MAX_DEPTH = 40
+
+MAX_TYPE_CHARACTERS = 16
 
 MAX_KEY = 1 << 60  # larger numbers as keys can be made to collide
 
@@ -44,6 +47,11 @@ _NAMES = {
 }  # fmt: skip
 
 
+_LATIN_1 = ((), ("latin1",), ("latin-1",), (b"latin1",))  # how bytes are written as text
+
+Spend = Callable[[int], None]  # called with the bytes of each copy; raises when they are too many
+
+
 class RefusedError(Exception):
     """What is wrong with the file, in words."""
 
@@ -54,6 +62,8 @@ class OldText(bytes):
 
 @dataclass(frozen=True)
 class Name:
+    """A name of `_NAMES`; it stands for itself and is never looked up."""
+
     name: str
 
 
@@ -91,8 +101,11 @@ class Array:
 
 @dataclass(eq=False)
 class Set:
-    members: list[Any] = field(default_factory=list)
+    """A set. sealed: its members are another value's, and no more can be added."""
+
+    members: list[Any] | tuple[Any, ...] = field(default_factory=list)
     frozen: bool = False
+    sealed: bool = False
 
 
 def named(module: str, name: str) -> Name:
@@ -101,27 +114,29 @@ def named(module: str, name: str) -> Name:
     return Name(_NAMES[module, name])
 
 
-def plain_text(value: Any) -> str:
-    if isinstance(value, bytes):
-        return value.decode("latin-1")
-    if type(value) is not str:
-        raise RefusedError(f"{type(value).__name__} in the place of a name")
-    return value
+def short_text(value: Any) -> str:
+    """A name or a code of a type. Raises RefusedError for what cannot be one."""
+    if not isinstance(value, str | bytes) or len(value) > 200:
+        raise RefusedError(f"{type(value).__name__.lower()} in the place of a name")
+    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
-def dict_of(parts: list[Any]) -> dict[Any, Any]:
+def dict_of(parts: list[Any], spend: Spend) -> dict[Any, Any]:
+    """A dict from keys and values in turn."""
     if len(parts) % 2:
         raise ValueError("a dict with a key and no value")
-    return {_key(key): value for key, value in zip(parts[::2], parts[1::2], strict=True)}
+    return {_key(key, spend): value for key, value in zip(parts[::2], parts[1::2], strict=True)}
 
 
-def _key(key: Any) -> Any:
+def _key(key: Any, spend: Spend) -> Any:
     """A key of a dict or member of a set whose hash no file can choose."""
     if isinstance(key, OldText):
+        spend(len(key))
         return _old_text(key)
     if type(key) in (str, bytes, bool, type(None)) or (type(key) is int and abs(key) < MAX_KEY):
         return key
-    raise RefusedError(f"{type(key).__name__.strip('_')} as a key, or a very large number")
+    what = "a very large number" if type(key) is int else f"a {type(key).__name__.lower()}"
+    raise RefusedError(f"{what} as a key, or in a set")
 
 
 def _old_text(value: bytes) -> str:
@@ -132,12 +147,12 @@ def _old_text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-def made(name: str, given: tuple[Any, ...]) -> Any:
+def made(name: str, given: tuple[Any, ...], spend: Spend) -> Any:
     """What the call of a name of `_NAMES` stands for."""
     if name == "_reconstruct" and given and given[0] == Name("ndarray"):
         return Array()
     if name == "dtype" and given:
-        return Type(plain_text(given[0]))
+        return Type(short_text(given[0])[: MAX_TYPE_CHARACTERS + 1])
     if name == "_frombuffer" and len(given) == 4:
         array = Array()
         fill(array, given[2], given[1], given[3] == "F", given[0])
@@ -148,13 +163,15 @@ def made(name: str, given: tuple[Any, ...]) -> Any:
         one = Array()
         fill(one, (1,), given[0], False, given[1])
         return one.value[0] if one.value is not None else None
-    if name == "encode" and 1 <= len(given) <= 2 and given[1:] in ((), ("latin1",), ("latin-1",)):
-        return plain_text(given[0]).encode("latin-1")
+    if name == "encode" and given and type(given[0]) is str and given[1:] in _LATIN_1:
+        spend(len(given[0]))
+        return given[0].encode("latin-1")
     if name in ("set", "frozenset") and len(given) <= 1:
-        members = given[0] if given else []
+        members = given[0] if given else ()
         if type(members) in (list, tuple):
-            return Set(list(members), frozen=name == "frozenset")
+            return Set(members, frozen=name == "frozenset", sealed=True)
     if name in ("bytes", "bytearray") and (not given or isinstance(given[0], bytes)):
+        spend(len(given[0]) if given else 0)
         return bytes(given[0]) if given else b""
     raise RefusedError(f"a call of {name!r} with other values than it takes")
 
@@ -162,22 +179,22 @@ def made(name: str, given: tuple[Any, ...]) -> Any:
 def fill(array: Array, shape: Any, kind: Any, columns_first: Any, data: Any) -> None:
     """Give an array its shape and values. The bytes must be exactly those of the shape."""
     sides = shape if type(shape) is tuple else (shape,)
-    if len(sides) > 32 or not all(type(side) is int and side >= 0 for side in sides):
-        raise RefusedError(f"an array of shape {str(shape)[:60]}")
+    if len(sides) > 32 or not all(type(side) is int and 0 <= side < 2**63 for side in sides):
+        raise RefusedError("an array whose shape is not a few whole numbers")
     if type(kind) is not Type:
         raise RefusedError("an array without a type")
     size = math.prod(sides)
     array.shape, array.columns_first = sides, bool(columns_first)
     if kind.holds_objects:
         if type(data) is not list or len(data) != size:
-            raise RefusedError(f"an array of objects of shape {str(shape)[:60]} with other values")
+            raise RefusedError(f"an array of objects of shape {str(sides)[:60]} with other values")
         array.objects = data
         return
     found = kind.dtype()
     if not isinstance(data, bytes) or len(data) != size * found.itemsize:
         has = len(data) if isinstance(data, bytes) else "no"
         raise RefusedError(
-            f"an array of shape {str(shape)[:60]} and type {found} with {has} bytes of values"
+            f"an array of shape {str(sides)[:60]} and type {found} with {has} bytes of values"
         )
     if found.itemsize == 0 or size == 0:
         array.value = np.zeros(sides if size == 0 else (0,), found)
@@ -188,17 +205,17 @@ def fill(array: Array, shape: Any, kind: Any, columns_first: Any, data: Any) -> 
 class Resolver:
     """Stand-ins → values, depth and size bounded. A shared value is resolved once, and shared."""
 
-    def __init__(self) -> None:
+    def __init__(self, spend: Spend) -> None:
         self._done: dict[int, tuple[Any, int]] = {}
         self._open: set[int] = set()
+        self._spend = spend
+        self._left = MAX_VALUES
 
     def resolve(self, value: Any, depth: int) -> tuple[Any, int]:
         """The value, and how many values it is when written out."""
-        if isinstance(value, OldText):
-            return _old_text(value), 1
         if isinstance(value, Name | Type):
             raise RefusedError("a name or a type in the place of a value")
-        if not isinstance(value, list | tuple | dict | Set | Array):
+        if not isinstance(value, list | tuple | dict | Set | Array | OldText):
             return value, 1
         if (known := self._done.get(id(value))) is not None:
             return known
@@ -215,6 +232,8 @@ class Resolver:
         return found
 
     def _container(self, value: Any, depth: int) -> tuple[Any, int]:
+        if isinstance(value, OldText):
+            return _old_text(value), 1
         if isinstance(value, Array):
             if value.objects is None:
                 if value.value is None:
@@ -228,11 +247,19 @@ class Resolver:
             parts, size = self._all(value.values(), depth)
             return dict(zip(value, parts, strict=True)), size
         if isinstance(value, Set):
-            members = [_key(member) for member in value.members]
+            self._count(len(value.members))
+            members = [_key(member, self._spend) for member in value.members]
             return (frozenset if value.frozen else set)(members), len(members) + 1
         parts, size = self._all(value, depth)
         return parts if isinstance(value, list) else tuple(parts), size
 
     def _all(self, values: Any, depth: int) -> tuple[list[Any], int]:
+        self._count(len(values))
         found = [self.resolve(value, depth) for value in values]
         return [value for value, _ in found], 1 + sum(size for _, size in found)
+
+    def _count(self, values: int) -> None:
+        """Count values before they are made: a list may be shared by many arrays and sets."""
+        self._left -= values
+        if self._left < 0:
+            raise RefusedError(f"more than {MAX_VALUES} values")

@@ -70,12 +70,15 @@ class TestPhotos:
 
 
 def solution_file(root: Path, task: Task, given: Path | None = None) -> Path:
-    """The solution to score by: the one given, or the newest `<task>_solution*.csv` of the data.
+    """The solution to score by: the one given, `root` where it is a file, or the newest
+    `<task>_solution*.csv` of the data.
 
     Raises DataError where there is none.
     """
     if given is not None:
         return given
+    if root.is_file():
+        return root
     found = [path for name in LIST_FOLDERS for path in (root / name).glob(f"{task}_solution*.csv")]
     if not found:
         raise DataError(
@@ -94,7 +97,11 @@ def index_ids(root: Path) -> list[str] | None:
 
 
 def retrieval_benchmark(
-    root: Path, ground_truth: Path | None = None, *, progress: Progress | None = None
+    root: Path,
+    ground_truth: Path | None = None,
+    *,
+    with_photos: bool = True,
+    progress: Progress | None = None,
 ) -> Benchmark:
     """The retrieval test of Google Landmarks v2.
 
@@ -105,6 +112,8 @@ def retrieval_benchmark(
     Args:
         root: The data set's folder: `index` and `test`, in tars or unpacked, and their lists.
         ground_truth: The solution; None = the one in `root`.
+        with_photos: False = the vectors are given, so that solution and list of the index are
+            enough.
         progress: Called with (tars and folders listed, all of them).
 
     Raises:
@@ -124,11 +133,15 @@ def retrieval_benchmark(
         )
     database = list(dict.fromkeys([*listed, *named]))
     there, query_there = photos.has(database), photos.has(solution.ids.tolist())
+    if not with_photos:
+        if unsure:
+            raise DataError(f"{root}: {INDEX_LISTS[0]} is missing; it says whose vectors are given")
+        there[:], query_there[:] = True, True
     for what, found in (("index photo", there), ("test photo of the solution", query_there)):
         if not found.any():
             raise DataError(
                 f"{root}: no {what} found; expected a/b/c/<id>.jpg or images_000.tar … in it or in "
-                "its folders index and test"
+                f"its folders index and test{photos.trouble()}"
             )
     lost = int((~there).sum()), int((~query_there).sum())
     whole = lost[0] <= most_missing(len(database)) and lost[1] <= most_missing(len(solution))
@@ -167,9 +180,11 @@ def _benchmark(
                 "more of the tars of index and test"
             )
     elif empty := sum(not len(rows) for rows in positives):
-        notes.append(f"{empty} queries have no right index photo in the solution, and count 0")
+        notes.append(f"queries without a right index photo in the solution, which count 0: {empty}")
     if alone:
-        notes.append(f"{alone} queries are not counted: no right index photo of theirs is there")
+        notes.append(
+            f"queries that are not counted, as no right index photo of theirs is there: {alone}"
+        )
     none: Rows = np.empty(0, dtype=np.int64)
     settings = {
         name: Judgements(positives, [none] * len(solution), rows & counted)
@@ -199,7 +214,7 @@ def recognition_photos(
     if not there.any():
         raise DataError(
             f"{root}: none of the {len(ids):,} photos of the solution found; expected "
-            "a/b/c/<id>.jpg or images_000.tar … in it or in its folder test"
+            f"a/b/c/<id>.jpg or images_000.tar … in it or in its folder test{photos.trouble()}"
         )
     found = _of_rows(solution, there)
     table = photos.table(found.ids.tolist(), "test")
@@ -239,6 +254,10 @@ class _Located:
     def has(self, ids: Sequence[str]) -> NDArray[np.bool_]:
         """(N,) is there a file?"""
         return np.asarray(self.locations.find(ids) >= 0, dtype=bool)
+
+    def trouble(self) -> str:
+        """What is wrong with tars and folders, for the end of a message."""
+        return f" ({'; '.join(self.problems[:3])})" if self.problems else ""
 
     def ids_of_index(self) -> list[str]:
         """Ids of all photos below ROOT/index."""

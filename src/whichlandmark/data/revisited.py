@@ -53,7 +53,7 @@ _KEYS = ("imlist", "qimlist", "gnd")
 
 _PLACES = ("", "datasets", "test", "data/datasets", "data/test", "data")
 
-_FOLDERS = ("jpg", "images", "")
+_FOLDERS = ("jpg", "images")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +67,16 @@ class _GroundTruth:
     notes: list[str]
 
 
-def read_revisited(source: Path, name: str, *, ground_truth: Path | None = None) -> Benchmark:
+def read_revisited(
+    source: Path, name: str, *, ground_truth: Path | None = None, with_photos: bool = True
+) -> Benchmark:
     """The benchmark in a folder.
 
     Args:
         source: The folder roxford5k (rparis6k), one above it, or the folder of its photos.
         name: "roxford5k" or "rparis6k".
         ground_truth: gnd_NAME.pkl or .json; None = where it is published, or beside the photos.
+        with_photos: False = the vectors are given, so that the ground truth is enough.
 
     Raises:
         DataError: When there is no ground truth or no photo, the file is not as published, or more
@@ -84,12 +87,13 @@ def read_revisited(source: Path, name: str, *, ground_truth: Path | None = None)
                         f"gnd_{name}.pkl")  # fmt: skip
     file = ground_truth or _find_ground_truth(source, name)
     truth = _parse(_read(file), file)
-    folder, photos = _find_photos(source, file, name)
-    queries, absent = _table(_numbered(truth.queries), truth.queries, photos)
-    database, also_absent = _table(truth.database, truth.database, photos)
-    missing = sorted({*absent, *also_absent})
-    _check_missing(absent, len(queries), "queries", folder)
-    _check_missing(also_absent, len(database), "photos of the database", folder)
+    folder, photos = _find_photos(source, file, name) if with_photos else (source, {})
+    queries, absent = _table(_numbered(truth.queries), truth.queries, photos, folder)
+    database, also_absent = _table(truth.database, truth.database, photos, folder)
+    missing = sorted({*absent, *also_absent}) if with_photos else []
+    if with_photos:
+        _check_missing(absent, len(queries), "queries", folder)
+        _check_missing(also_absent, len(database), "photos of the database", folder)
     notes = [*truth.notes]
     if (sizes := (len(queries), len(database))) != PUBLISHED[name]:
         notes.append(
@@ -102,8 +106,14 @@ def read_revisited(source: Path, name: str, *, ground_truth: Path | None = None)
         )
     settings, overlaps = {}, 0
     for setting, (right, ignored) in SETTINGS.items():
-        settings[setting], twice = _judgements(truth.labels, right, ignored)
+        judged, twice = _judgements(truth.labels, right, ignored)
         overlaps = max(overlaps, twice)
+        if judged.counted.any():
+            settings[setting] = judged
+        else:
+            notes.append(f"{setting} is not measured: no query has a right photo there")
+    if not settings:
+        raise DataError(f"{file}: no query has a right photo; expected easy or hard ones")
     if overlaps:
         notes.append(
             f"{overlaps} photos are both right and ignored for a query; they count as right"
@@ -278,11 +288,13 @@ def _rows(value: Any, database: int, where: str) -> Rows:
 
 
 def _find_photos(source: Path, file: Path, name: str) -> tuple[Path, dict[str, str]]:
-    """The folder of photos, and the paths in it by name: without suffix, in lower case."""
-    tried = []
-    for above in (file.parent, *(source / place / name for place in _PLACES), source):
-        tried += [above / folder for folder in _FOLDERS]
-    for folder in tried:
+    """The folder of photos, and the paths in it by name: without suffix, in lower case.
+
+    Whole folders are searched last, and only the given one: the ground truth may be anywhere.
+    """
+    above = [*(source / place / name for place in _PLACES), source, file.parent]
+    tried = [place / folder for place in above for folder in _FOLDERS]
+    for folder in [*tried, source / name, source]:
         if folder.is_dir() and (photos := _photos_below(folder)):
             return folder, photos
     raise DataError(f"{source}: no photos in {name}/jpg or beside {file}; expected jpg/NAME.jpg")
@@ -303,13 +315,15 @@ def _photos_below(folder: Path) -> dict[str, str]:
     return {key: path for key, (_, path) in found.items()}
 
 
-def _table(ids: list[str], names: list[str], photos: dict[str, str]) -> tuple[Photos, list[str]]:
+def _table(
+    ids: list[str], names: list[str], photos: dict[str, str], folder: Path
+) -> tuple[Photos, list[str]]:
     """Photos by these names, and the names of those that are not there."""
     paths, absent = [], []
     for name in names:
         plain = name.replace("\\", "/").rpartition("/")[2].lower()
         path = photos.get(plain) or photos.get(os.path.splitext(plain)[0])
-        paths.append(path or f"{name}.jpg")
+        paths.append(path or str(folder / f"{plain}.jpg"))  # of a missing one, for the message
         absent += [] if path else [name]
     return Photos.of_columns(ids, paths, [""] * len(ids)), absent
 

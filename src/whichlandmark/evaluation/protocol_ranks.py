@@ -102,7 +102,7 @@ class RankCounter:
             for start in range(0, len(rows), 4096):
                 some = rows[start : start + 4096]
                 vectors = unit_rows(database[some])[0]
-                self._keys[query][start : start + 4096] = _rounded(vectors @ self._queries[query])
+                self._keys[query][start : start + 4096] = rounded(vectors @ self._queries[query])
         self._distinct = [np.unique(keys) for keys in self._keys]
         self._group = [
             np.searchsorted(u, k) for u, k in zip(self._distinct, self._keys, strict=True)
@@ -120,7 +120,7 @@ class RankCounter:
         at_once = max(1, CHUNK_BYTES // (8 * max(1, len(vectors))))
         for first in range(0, len(self._queries), at_once):
             some = self._queries[first : first + at_once]
-            similarity = _rounded(some @ vectors.T)
+            similarity = rounded(some @ vectors.T)
             if present is not None:
                 similarity[:, ~present] = -np.inf
             for query, keys in enumerate(similarity, first):
@@ -156,7 +156,7 @@ class RankCounter:
         ]  # fmt: skip
 
 
-def _rounded(similarity: NDArray[Any]) -> Floats:
+def rounded(similarity: NDArray[Any]) -> Floats:
     return np.rint(np.asarray(similarity, dtype=np.float64) * _GRID)
 
 
@@ -166,7 +166,7 @@ def chunk_rows(dim: int) -> int:
 
 
 def unit_rows(vectors: NDArray[Any], name: str = "vectors") -> tuple[Floats, int]:
-    """(n, D) float64 rows of unit length, and how many had another; rows of zeros stay.
+    """(n, D) float64 rows of unit length, and how many had another; rows of zeros stay, uncounted.
 
     Raises DataError where a number is NaN or infinite.
     """
@@ -175,5 +175,5 @@ def unit_rows(vectors: NDArray[Any], name: str = "vectors") -> tuple[Floats, int
     if not np.isfinite(lengths).all():
         wrong = int(np.flatnonzero(~np.isfinite(lengths[:, 0]))[0])
         raise DataError(f"{name}: NaN or infinite numbers, first in row {wrong} of a chunk")
-    others = int((abs(lengths - 1) > UNIT_TOLERANCE).sum())
+    others = int(((abs(lengths - 1) > UNIT_TOLERANCE) & (lengths > 0)).sum())
     return rows / np.where(lengths > 0, lengths, 1), others

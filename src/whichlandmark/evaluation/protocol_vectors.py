@@ -36,7 +36,7 @@ class BenchmarkVectors:
         queries, database: (Q, D) and (N, D); rows need not have unit length.
         query_present, database_present: False = the photo has no vector: a query that retrieves
             nothing, a photo that is never retrieved.
-        embedder: the embedder's id, or the files that the vectors come from.
+        name, embedder: the embedder as people call it, and its id; of given vectors, their files.
         licence: of its weights. image_size: of its input, in words.
         seconds: that embedding took; None = the vectors were given.
         unreadable: id → reason, of photos that could not be read.
@@ -46,6 +46,7 @@ class BenchmarkVectors:
     database: RowArray
     query_present: NDArray[np.bool_]
     database_present: NDArray[np.bool_]
+    name: str
     embedder: str
     licence: str = "unknown"
     image_size: str = "unknown"
@@ -106,6 +107,7 @@ def embed_benchmark(
         database=database,
         query_present=query_present,
         database_present=database_present,
+        name=embedder.name,
         embedder=embedder.id,
         licence=str(getattr(embedder, "licence", "") or "unknown"),
         image_size=image_size(embedder),
@@ -138,7 +140,7 @@ def embed_distractors(
 def image_size(embedder: Embedder) -> str:
     """The size of an embedder's input, in words."""
     if not isinstance(embedder, HasInputPipeline):
-        return "as decoded"
+        return f"short side at least {embedder.short_side} px"
     how = embedder.input_pipeline.preprocessing
     side = {"squash": "squashed to", "crop": "central square of"}.get(how.fit, "long side")
     padded = ", padded" if how.fit == "pad" else ""

@@ -67,6 +67,7 @@ class ProtocolResult:
 
     Attributes:
         rows: first without, then with distractors.
+        name, embedder: of the embedder, as people call it, and its id.
         average_precision: setting → query id → AP, of the queries counted; with_distractors: the
             same with distractors, {} without any.
         left_out: setting → queries that are not counted there.
@@ -96,11 +97,40 @@ class ProtocolResult:
     seconds: dict[str, float]
     rules: list[str]
     notes: list[str]
+    name: str = ""
     part: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         return asdict(self)
+
+    def sentences(self) -> list[str]:
+        """What the figures depend on, in words: rules, ties, what is left out, time, notes."""
+        found = [f"rule: {rule}" for rule in self.rules]
+        means = [
+            f"{row.setting} {100 * row.mean_over_orders:.2f}"
+            for row in self.rows
+            if row.mean_over_orders is not None and row.distractors == self.distractors
+        ]
+        if self.tied_queries and means:
+            found.append(
+                f"ties: for {self.tied_queries} queries a right photo and a wrong one are equally "
+                f"similar; as the mean over all their orders, {self.rows[0].measure} is "
+                + ", ".join(means)
+            )
+        found += [
+            f"left out: {count} queries do not count in {setting}"
+            for setting, count in self.left_out.items()
+            if count
+        ]
+        if self.missing:
+            found.append(
+                f"missing: {len(self.missing)} photos of the ground truth, such as "
+                f"{self.missing[0]}; a query counts 0, a photo is never retrieved"
+            )
+        found += [f"note: {note}" for note in self.notes]
+        seconds = ", ".join(f"{stage} {taken:.1f} s" for stage, taken in self.seconds.items())
+        return [*found, f"time: {seconds}"]
 
 
 def run_protocol(
@@ -129,30 +159,23 @@ def run_protocol(
     queries, changed = unit_rows(vectors.queries[ranked], "queries")
     marked = [_marked(benchmark, int(query)) for query in ranked]
     counter = RankCounter(queries, marked, vectors.database, vectors.database_present)
-    size, step = len(benchmark.database), chunk_rows(queries.shape[1])
-    for start in range(0, size, step):
-        rows, other = unit_rows(vectors.database[start : start + step], "database")
-        counter.add(rows, vectors.database_present[start : start + step])
-        changed += other
-        if progress:
-            progress(min(start + step, size), size)
-    plain = _Measured(benchmark, ranked, counter.ranks())
-    rows_found, extra, added = plain.rows(0), plain, 0
+    changed += _add_database(counter, vectors, progress)
+    plain = Measured(benchmark, ranked, counter.ranks())
+    rows_found, extra, added, waited = plain.rows(0), plain, 0, 0.0
     if distractors is not None:
-        for chunk in distractors:
-            rows, other = _fitting(chunk, queries.shape[1])
-            counter.add(rows)
-            added, changed = added + len(rows), changed + other
-        extra = _Measured(benchmark, ranked, counter.ranks())
+        added, other, waited = _add_distractors(counter, distractors, queries.shape[1])
+        changed += other
+        extra = Measured(benchmark, ranked, counter.ranks())
         rows_found = [*rows_found, *extra.rows(added)]
     if changed:
         notes.append(
             f"{changed} vectors did not have length 1 and were given it, because similarity is "
             "their cosine"
         )
-    seconds = {} if vectors.seconds is None else {"embedding": round(vectors.seconds, 3)}
+    seconds = {"embedding": vectors.seconds or 0.0, "distractors": waited,
+               "ranking": time.monotonic() - started - waited}  # fmt: skip
     return ProtocolResult(
-        protocol=benchmark.name, rows=rows_found, embedder=vectors.embedder,
+        protocol=benchmark.name, rows=rows_found, name=vectors.name, embedder=vectors.embedder,
         licence=vectors.licence, image_size=vectors.image_size, dim=int(queries.shape[1]),
         queries=len(benchmark.queries), database=len(benchmark.database), distractors=added,
         average_precision=plain.average_precision(),
@@ -160,12 +183,16 @@ def run_protocol(
         left_out={name: int((~each.counted).sum()) for name, each in benchmark.settings.items()},
         tied_queries=extra.tied_queries(), missing=list(benchmark.missing),
         unreadable=dict(vectors.unreadable),
-        seconds=seconds | {"ranking": round(time.monotonic() - started, 3)},
-        rules=[*benchmark.rules, TIES], notes=notes, part=benchmark.part,
+        seconds={stage: round(taken, 3) for stage, taken in seconds.items() if taken},
+        rules=[*benchmark.rules, *_rule_of_ties(benchmark)], notes=notes, part=benchmark.part,
     )  # fmt: skip
 
 
-class _Measured:
+def _rule_of_ties(benchmark: Benchmark) -> list[str]:
+    return [] if benchmark.average_precision == "cut_off_tied" else [TIES]
+
+
+class Measured:
     """The figures of all queries, from the ranks of what is right.
 
     ranked: rows of the queries that `ranks` has. A counted query without ranks, because it has no
@@ -242,6 +269,9 @@ class _Measured:
         positives = len(judged.positives[query])
         if query not in self.found or not positives:
             return 0.0
+        if self.benchmark.average_precision == "cut_off_tied":
+            groups = self.found[query].groups(judged, query)
+            return groups.tied_cut_off_ap(positives, self.benchmark.k or 0)
         ranks = self.found[query].ranks(judged, query)
         if self.benchmark.k is None:
             return trapezoid_ap(ranks, positives)
@@ -283,10 +313,35 @@ def _marked(benchmark: Benchmark, query: int) -> Rows:
     return np.unique(np.concatenate(rows)).astype(np.int64)
 
 
-def _fitting(chunk: NDArray[Any], dim: int) -> tuple[Floats, int]:
-    if chunk.ndim != 2 or chunk.shape[1] != dim:
-        raise DataError(
-            f"distractors of shape {chunk.shape} given; expected vectors of {dim} numbers, as "
-            "those of the queries"
-        )
-    return unit_rows(chunk, "distractors")
+def _add_database(
+    counter: RankCounter, vectors: BenchmarkVectors, progress: Progress | None
+) -> int:
+    """Count the database; returns how many of its vectors had to be normalised."""
+    changed, size, step = 0, len(vectors.database), chunk_rows(vectors.database.shape[1])
+    for start in range(0, size, step):
+        rows, other = unit_rows(vectors.database[start : start + step], "database")
+        counter.add(rows, vectors.database_present[start : start + step])
+        changed += other
+        if progress:
+            progress(min(start + step, size), size)
+    return changed
+
+
+def _add_distractors(counter: RankCounter, chunks: Chunks, dim: int) -> tuple[int, int, float]:
+    """Count distractors; returns their number, those normalised, and the seconds of making them."""
+    added, changed, waited = 0, 0, 0.0
+    began = time.monotonic()
+    for chunk in chunks:
+        waited += time.monotonic() - began
+        if chunk.ndim != 2 or chunk.shape[1] != dim:
+            raise DataError(
+                f"distractors of shape {chunk.shape} given; expected vectors of {dim} numbers, as "
+                "those of the queries"
+            )
+        step = chunk_rows(dim)
+        for start in range(0, len(chunk), step):
+            rows, other = unit_rows(chunk[start : start + step], "distractors")
+            counter.add(rows)
+            added, changed = added + len(rows), changed + other
+        began = time.monotonic()
+    return added, changed, waited + time.monotonic() - began

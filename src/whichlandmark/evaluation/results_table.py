@@ -15,6 +15,8 @@ from ..core.errors import DataError
 from ..core.files import read_json
 from .challenges import GAP, PRESENT
 
+NO_DIM = "–"  # of a submission
+
 R1M = 1_001_001  # photos of the distractors that Oxford and Paris are extended by
 
 # Photos of the database, and queries, as published: Radenović et al., CVPR 2018; for Google
@@ -95,7 +97,7 @@ def row_of(result: Mapping[str, Any]) -> TableRow:
         protocol = str(result["protocol"])
         rows = [dict(row) for row in result["rows"]]
         found = TableRow(
-            str(result["embedder"]), str(result["dim"] or "–"), str(result["image_size"]),
+            str(result["embedder"]), str(result["dim"] or NO_DIM), str(result["image_size"]),
             str(result["licence"] or "unknown"), {protocol: _total(result["seconds"])},
         )  # fmt: skip
         for column in COLUMNS:
@@ -133,39 +135,61 @@ def _figure(column: Column, rows: list[dict[str, Any]], part: bool) -> dict[str,
 
 
 def _cell(column: Column, row: Mapping[str, Any], result: Mapping[str, Any]) -> Cell:
-    numbers = [float(row["value"]), *map(float, row["interval"])]
-    if len(numbers) != 3 or not all(0 <= number <= 1 for number in numbers):
-        raise ValueError(f"{column.heading}: {numbers}; expected numbers from 0 to 1")
-    notes, given = [], bool(result["dim"])  # without a dimension it is someone's submission
+    value, (low, high) = float(row["value"]), map(float, row["interval"])
+    if not all(0 <= number <= 1 for number in (value, low, high)):
+        raise ValueError(f"{column.heading}: {value}, {low}, {high}; expected 0 to 1")
+    notes, measured = [], bool(result["dim"])
     if result["part"]:
         notes.append(f"on a part of the data: {result['part']}")
     else:
-        sizes = (int(result["database"]) if given else None, int(result["queries"]))
+        sizes = (int(result["database"]) if measured else None, int(result["queries"]))
+        published = PUBLISHED.get(column.protocol, (None, None))
         names = ("photos in the database", "queries")
-        for size, published, name in zip(
-            sizes, PUBLISHED.get(column.protocol, (None, None)), names, strict=True
-        ):
-            if size is not None and published is not None and size != published:
-                notes.append(f"{size:,} {name}, not the {published:,} of the published data")
+        for size, expected, name in zip(sizes, published, names, strict=True):
+            if size is not None and expected is not None and size != expected:
+                notes.append(f"{size:,} {name}, not the {expected:,} of the published data")
     added = int(row["distractors"])
     if column.distractors and abs(added - R1M) > R1M // 100:
         notes.append(f"{added:,} distractors, not the {R1M:,} of R1M")
     comparable = not notes
     if lost := len({*result["missing"], *result["unreadable"]}):
         notes.append(f"{lost:,} photos are missing or could not be read")
-    return Cell(*numbers, tuple(notes), tuple(map(str, result["rules"])), comparable)
+    if not measured:
+        notes.append("scored from a submission")
+    rules = tuple(map(str, result["rules"]))
+    return Cell(value, low, high, tuple(notes), rules, comparable)
 
 
 def joined(rows: Iterable[TableRow]) -> list[TableRow]:
-    """The rows with those of the same method as one; of a figure given twice, the last counts."""
-    found: dict[tuple[str, str, str], TableRow] = {}
+    """The rows with those of one method as one row.
+
+    A figure that is there already is replaced, if its rules are the same; by other rules (another
+    gallery or score) the method gets another row.
+    """
+    found: list[TableRow] = []
     for row in rows:
-        key = (row.method, row.dim, row.image_size)
-        earlier = found.get(key, TableRow(*key, row.licence))
-        found[key] = TableRow(
-            *key, row.licence, earlier.seconds | row.seconds, earlier.cells | row.cells
-        )
-    return list(found.values())
+        for at, earlier in enumerate(found):
+            if _key(earlier) == _key(row) and _same_rules(earlier, row):
+                found[at] = TableRow(
+                    *_key(row),
+                    row.licence,
+                    earlier.seconds | row.seconds,
+                    earlier.cells | row.cells,
+                )
+                break
+        else:
+            found.append(row)
+    return found
+
+
+def _key(row: TableRow) -> tuple[str, str, str]:
+    return row.method, row.dim, row.image_size
+
+
+def _same_rules(a: TableRow, b: TableRow) -> bool:
+    """No figure of both has other rules; those of a csv table are not known."""
+    both = [(a.cells[name].rules, b.cells[name].rules) for name in a.cells.keys() & b.cells.keys()]
+    return all(one == other or not one or not other for one, other in both)
 
 
 def read_result(path: Path) -> TableRow:

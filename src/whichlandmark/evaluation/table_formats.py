@@ -19,7 +19,8 @@ from typing import Any
 from ..core.csv_files import open_csv
 from ..core.errors import DataError, OptionError
 from ..core.files import atomic_file
-from .results_table import COLUMNS, Cell, Column, TableRow, joined
+from ..core.results import require_own_result
+from .results_table import COLUMNS, NO_DIM, Cell, Column, TableRow, joined
 
 KIND = "table of results"
 
@@ -36,8 +37,8 @@ _FIXED = ("method", "dimension", "image size", "licence", "seconds")
 _MARKED = re.compile(r"(?m)^(?:<!-- data |% data )(\{.*\})(?: -->)?$")
 
 
-def add_to_table(path: Path, rows: Sequence[TableRow]) -> list[TableRow]:
-    """Write a table, or add to the one that is there; returns all its rows.
+def add_to_table(path: Path, rows: Sequence[TableRow]) -> None:
+    """Write a table, or add to the one that is there.
 
     The end of the name says how: .md, .tex or .csv.
 
@@ -46,18 +47,25 @@ def add_to_table(path: Path, rows: Sequence[TableRow]) -> list[TableRow]:
         DataError: When the table there cannot be read any more.
     """
     check_table_name(path)
+    require_own_result(path, KIND)
     earlier = _read_table(path) if path.exists() and path.stat().st_size else []
-    everything = joined([*earlier, *rows])
-    text = table_text(everything, path.suffix.lower())
+    write_table(path, [*earlier, *rows])
+
+
+def write_table(path: Path, rows: Sequence[TableRow]) -> None:
+    """Write a table anew. Raises OptionError for a file of another origin."""
+    check_table_name(path)
+    text = table_text(joined(rows), path.suffix.lower())
     with atomic_file(path, KIND) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
-    return everything
 
 
 def check_table_name(path: Path) -> None:
     """Raises OptionError where the end of the name is of no format."""
     if path.suffix.lower() not in FORMATS:
-        raise OptionError(f"--table {path}: expected a name that ends in {', '.join(FORMATS)}")
+        raise OptionError(
+            f"{path}: no table of this kind; expected a name ending in {', '.join(FORMATS)}"
+        )
 
 
 def table_text(rows: Sequence[TableRow], suffix: str, *, bold: bool = True) -> str:
@@ -96,7 +104,7 @@ class _Shown:
             return cls()
         marks = [
             footnotes.setdefault(note, _letters(len(footnotes)))
-            for note in (*cell.notes, *_other_rules(cell, column, rows))
+            for note in (*cell.notes, *_other_rules(row, column, rows))
         ]
         value = _percent(cell.value)
         return cls(
@@ -105,12 +113,20 @@ class _Shown:
         )  # fmt: skip
 
 
-def _other_rules(cell: Cell, column: Column, rows: Sequence[TableRow]) -> list[str]:
-    """What differs from the rules of the first row of the column that states some."""
-    stated = (row.cells[column.heading].rules for row in rows if column.heading in row.cells)
+def _other_rules(row: TableRow, column: Column, rows: Sequence[TableRow]) -> list[str]:
+    """What differs from the rules of the first such row of the column.
+
+    Rules of submissions are compared with those of submissions only.
+    """
+    name = column.heading
+    stated = [
+        other.cells[name].rules
+        for other in rows
+        if name in other.cells and (other.dim == NO_DIM) == (row.dim == NO_DIM)
+    ]
     first = next(filter(None, stated), ())
-    other = [rule for rule in cell.rules if rule not in first]
-    return [f"other rules: {'; '.join(other)}"] if other else []
+    differing = [rule for rule in row.cells[name].rules if rule not in first]
+    return [f"other rules than in the first row: {'; '.join(differing)}"] if differing else []
 
 
 def _best(rows: Sequence[TableRow], columns: Sequence[Column]) -> dict[str, str]:
@@ -198,7 +214,7 @@ def _csv(rows: Sequence[TableRow], columns: Sequence[Column]) -> str:
                 cells += [""] * len(parts)
                 continue
             cells += [_percent(number) for number in (cell.value, cell.low, cell.high)]
-            notes = (*cell.notes, *_other_rules(cell, column, rows))
+            notes = (*cell.notes, *_other_rules(row, column, rows))
             cells.append(" / ".join(notes) if cell.comparable else f"{_APART} {' / '.join(notes)}")
         writer.writerow([_one_line(text) for text in (*_fixed(row), *cells)])
     return file.getvalue()

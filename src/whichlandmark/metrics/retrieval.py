@@ -114,6 +114,22 @@ class TieGroups:
             total += float((chance * (found + 1) / (rank + 1))[rank < k].sum())
         return float(total / min(positives, k))
 
+    def tied_cut_off_ap(self, positives: int, k: int) -> float:
+        """`cut_off_ap` where a group of equal similarities counts as one step.
+
+        Each right photo of a group has the precision after the group's last photo, as
+        `average_precision_score` of scikit-learn computes it, which ILIAS multiplies by
+        hits / min(R, k). A group that the cut-off divides gives the mean over what may stand
+        before it: with h of its r right photos there, h is hypergeometric.
+        """
+        inside = np.clip(k - self.before, 0, self.size)
+        size, right = np.maximum(self.size, 1), self.right.astype(np.float64)
+        mean = inside * right / size
+        variance = mean * (1 - right / size) * (size - inside) / np.maximum(size - 1, 1)
+        ends = np.maximum(self.before + inside, 1)
+        steps = (self.right_before * mean + variance + mean**2) / ends
+        return float(steps.sum() / min(positives, k))
+
     def _places(self) -> Iterator[tuple[Rows, Floats, float]]:
         """Per group: ranks of its places; positives before each, on average, where it holds one;
         and the probability that it does.

@@ -27,7 +27,7 @@ from .query import KeypointsOf, Queries, Shape
 from .reranking.votes import Votes
 from .retrieval import Retrieved, Retriever
 from .rules import Rules
-from .spatial_verification import SpatialVerifier, inliers_by_rank
+from .spatial_verification import SpatialVerifier, agreement_by_rank, inliers_by_rank
 from .stacker import Stacker
 
 # Most confidence where no distractors have taught the gallery what shows no landmark, with an
@@ -240,7 +240,9 @@ class Decider:
         geometry_used = np.zeros(len(logits), dtype=bool)
         geometry_used[[row for row in open_rows if verified[row]]] = True
         if geometric and geometry_used.any():
-            features = columns(add_geometry(candidates, found, inliers), geometric.names)
+            agreement = agreement_by_rank(verified, found.codes.shape[1])
+            features = add_geometry(candidates, found, inliers, agreement)
+            features = columns(features, geometric.names)
             with_inliers = _mask_missing(geometric.logits(features), candidates)
             logits[geometry_used] = with_inliers[geometry_used]
         weights = self._location_weights(queries, candidates)

@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -92,37 +92,49 @@ def aligned(
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Which vectors of further photos are used, by their ids.
+    """Which photos are distractors, by their ids.
 
-    database: ids of the database, whose photos are no distractors. only: ids that are used, also
-    as the last part of an id such as `yfcc100m_0001.tar/0a1b2c`; None = all.
+    database: ids of the database, whose photos are none. only: sorted ids of those that are, as the
+    whole id or as its last part, as in `yfcc100m-000001.tar/0a1b2c`; None = all.
     """
 
     database: Container[str] = ()
-    only: Container[str] | None = None
+    only: NDArray[np.bytes_] | None = None
 
     def mask(self, ids: Sequence[str]) -> NDArray[np.bool_]:
-        return np.array([self._takes(each) for each in ids], dtype=bool)
-
-    def _takes(self, photo_id: str) -> bool:
-        if photo_id in self.database:
-            return False
-        if self.only is None or photo_id in self.only:
-            return True
-        return PurePosixPath(photo_id).stem in self.only or photo_id.rpartition("/")[2] in self.only
+        """(n,) True = the photo is a distractor."""
+        chosen = np.array([each not in self.database for each in ids], dtype=bool)
+        if self.only is None:
+            return chosen
+        named = np.zeros(len(ids), dtype=bool)
+        for part in (_whole, _last_part, _stem):
+            keys = np.array([part(each).encode() for each in ids], dtype=np.bytes_)
+            at = np.minimum(np.searchsorted(self.only, keys), max(0, len(self.only) - 1))
+            named |= (self.only[at] == keys) if len(self.only) else False
+        return np.asarray(chosen & named)
 
 
 ALL = Selection()
 
+Named = tuple[list[str], Vectors]
+
 
 def descriptor_chunks(
-    path: str | Path, dim: int, *, selection: Selection = ALL, notes: list[str]
-) -> Iterator[Vectors]:
-    """(n, dim) float32 unit rows of further photos, in chunks, from a file or a folder of files.
+    path: str | Path,
+    dim: int,
+    *,
+    selection: Selection = ALL,
+    embedder: str = "",
+    notes: list[str],
+) -> Iterator[Named]:
+    """Ids and (n, dim) float32 unit rows of further photos, in chunks, from a file or a folder.
 
-    Rows of zeros are left out. What was done is added to `notes` when the last chunk was taken.
+    Rows of zeros are left out. Where there are no ids, they are the file's name and the row. What
+    was done is added to `notes` when the last chunk was taken.
 
-    Raises DataError for vectors of another length, NaN, or a folder without such files.
+    embedder: the id of the one that made the other vectors; "" = not known.
+
+    Raises DataError for vectors of another length or embedder, NaN, or a folder without files.
     """
     zeros = changed = left_out = taken = 0
     without_ids: list[str] = []
@@ -135,9 +147,10 @@ def descriptor_chunks(
                     f"{file.name}: vectors of {columns} numbers; expected {dim}, as those of the "
                     "queries: they are of another embedder"
                 )
+            require_same_embedder({file.name: file.facts.get("embedder", ""), "others": embedder})
             notes += _noted_columns(file, in_columns)
             keep = None if file.ids is None else selection.mask(file.ids)
-            if keep is None and selection is not ALL:
+            if keep is None and selection.only is not None:
                 without_ids.append(file.name)
             for start, vectors in file.chunks(in_columns=in_columns):
                 used = np.ones(len(vectors), dtype=bool)
@@ -149,19 +162,36 @@ def descriptor_chunks(
                 used = used & (lengths > 0)
                 changed += int((abs(lengths[used] - 1) > UNIT_TOLERANCE).sum())
                 taken += int(used.sum())
-                yield unit[used]
+                yield _ids_of(file, start + np.flatnonzero(used)), unit[used]
     notes += [
-        text.format(path=path)
+        text
         for count, text in (
-            (zeros, f"{{path}}: {zeros} vectors of zeros are left out"),
-            (changed, f"{{path}}: {changed} vectors did not have length 1 and were given it"),
-            (left_out, f"{{path}}: {left_out} vectors are left out, because their ids are not "
-                       f"among the distractors; {taken} are used"),
-            (without_ids, "{path}: no ids in " + ", ".join(without_ids[:MAX_NAMED])
-                          + ", so all vectors are used as distractors"),
+            (zeros, f"{path}: {zeros} vectors of zeros are left out"),
+            (changed, f"{path}: {changed} vectors did not have length 1 and were given it"),
+            (left_out, f"{path}: {left_out} vectors are left out, because their ids are not among "
+                       f"the distractors; {taken} are used"),
+            (without_ids, f"{path}: no ids in {', '.join(without_ids[:MAX_NAMED])}, so all vectors "
+                          "are used as distractors"),
         )
         if count
     ]  # fmt: skip
+
+
+def require_same_embedder(made_by: dict[str, str]) -> None:
+    """Raises DataError where files say that their vectors are of several embedders.
+
+    made_by: file → the embedder's id; "" = it does not say.
+    """
+    known = {name: embedder for name, embedder in made_by.items() if embedder}
+    if len(set(known.values())) > 1:
+        said = ", ".join(f"{name} of {embedder}" for name, embedder in known.items())
+        raise DataError(f"vectors of several embedders cannot be compared: {said}")
+
+
+def _ids_of(file: DescriptorFile, rows: Rows) -> list[str]:
+    if file.ids is None:
+        return [f"{Path(file.name).name}#{row}" for row in rows.tolist()]
+    return [file.ids[row] for row in rows.tolist()]
 
 
 def holds_descriptors(path: str | Path) -> bool:
@@ -219,6 +249,10 @@ def _matched(file: DescriptorFile, photos: Photos, rows: int, role: str) -> tupl
     if others := int((target < 0).sum()):
         notes.append(f"{file.name}: {others} vectors of other photos than the {role} are left out")
     return target, notes
+
+
+def _whole(photo_id: str) -> str:
+    return photo_id
 
 
 def _last_part(photo_id: str) -> str:

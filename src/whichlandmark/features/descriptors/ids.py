@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ...core.csv_files import open_csv, open_text
+from ...core.csv_files import open_csv
 from ...core.errors import DataError
 
 MAX_IDS = 50_000_000  # of one file
@@ -41,7 +41,7 @@ def ids_beside(path: Path) -> list[str] | None:
                         f"{', '.join(ID_COLUMNS)} with the ids of the vectors in {path.name}"
                     )
                 return checked_ids([cells[column] for _, cells in rows], file)
-        with open_text(file) as text:
+        with open(file, encoding="utf-8-sig") as text:
             return checked_ids([line.rstrip("\r\n") for line in text if line.strip()], file)
     return None
 

@@ -5,7 +5,16 @@ it is never opened as one: its SHA-256 is compared first, then the tensors are r
 that lite0.json names (tools/make_lite0.py wrote it). `write_lite0` folds the BatchNorms into the
 convolutions, joins weights and graph to one ONNX file, and keeps ImageNet's classifier beside it.
 
-A vector is the square root of the average-pooled features, of unit length: the Hellinger kernel of
+Pooling by structure: features are averaged over blocks of 2 × 2 positions, ImageNet's classifier is
+asked of each block with which probability p it shows a building or another structure
+(`place_evidence.STRUCTURES`; their log-odds are raised by STRUCTURE_LOG_ODDS), and the blocks are
+averaged with the weights p + LEAST_WEIGHT. What stands before a landmark, beside it and above it
+counts less. Attention over positions is the idea of Noh et al., "Large-scale image retrieval with
+attentive deep local features", ICCV 2017, who train it; here the classifier gives it, as in Zhou et
+al., "Learning deep features for discriminative localization", CVPR 2016. It was chosen without
+queries (benchmarks/better_answers.py).
+
+A vector is the square root of the pooled features, of unit length: the Hellinger kernel of
 Arandjelović & Zisserman, "Three things everyone should know to improve object retrieval", CVPR
 2012, which makes less of the few features that are strong everywhere.
 """
@@ -24,7 +33,7 @@ from numpy.typing import NDArray
 from ...core.errors import ModelError, OptionError
 from ...core.files import atomic_file
 from ..preprocessing import InputPipeline, Preprocessing, Views
-from .place_evidence import PlaceEvidence
+from .place_evidence import STRUCTURES, PlaceEvidence
 from .record import FLOAT_FILE, sha256, write_record
 
 NAME = "lite0"
@@ -40,6 +49,15 @@ SIZE = 512  # pixels of the long side; chosen with the square root in benchmarks
 PIXEL_MEAN, PIXEL_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # as the network was trained
 
 TYPICAL_LENGTH = 8.5  # of the pooled features of a photo at SIZE, before they get unit length
+
+# Of a structure in a block, beyond those in ImageNet, where few photos show one.
+STRUCTURE_LOG_ODDS = 1.5
+
+LEAST_WEIGHT = 0.05  # of a block in which there is no structure at all
+
+POOLING = (
+    "structures"  # how embedder.json calls it; without the field a folder pools by the average
+)
 
 NORM_EPSILON = 1e-3  # of TensorFlow's BatchNorm, which the network was trained with
 
@@ -80,7 +98,9 @@ def write_lite0(folder: Path, preprocessing: Preprocessing, views: Views | None 
     """
     tensors = read_tensors()
     settings = InputPipeline(preprocessing, views or Views()).settings()
-    described = json.dumps({"weights": WEIGHTS_SHA256, **settings}, sort_keys=True)
+    described = json.dumps(
+        {"weights": WEIGHTS_SHA256, "pooling": POOLING, **settings}, sort_keys=True
+    )
     evidence = PlaceEvidence(
         tensors["classifier.weight"], tensors["classifier.bias"], TYPICAL_LENGTH, square_roots=True
     )
@@ -93,6 +113,7 @@ def write_lite0(folder: Path, preprocessing: Preprocessing, views: Views | None 
         "dim": len(tensors["conv_head.weight"]),
         "precision": "float32",
         "licence": "Apache-2.0",
+        "pooling": POOLING,
         "default_fit": _data("lite0_fit.json"),
         **settings,
         **evidence.save(folder),
@@ -125,8 +146,18 @@ def onnx_model(tensors: Tensors) -> bytes:
         weight = tensors[f"{conv}.weight"] * factor[:, None, None, None]
         bias = tensors[f"{norm}.bias"] - tensors[f"{norm}.running_mean"] * factor
         initializers += [_tensor(f"{conv}.weight", weight), _tensor(f"{conv}.bias", bias)]
+    classifier = tensors["classifier.weight"][:, :, None, None]  # asked of each block
+    initializers.append(_tensor("classifier.weight", classifier))
+    initializers.append(_tensor("classifier.bias", attention_bias(tensors)))
     graph = b"".join(_field(5, initializer) for initializer in initializers)
     return resources.files(__package__).joinpath("lite0.onnx").read_bytes() + _field(7, graph)
+
+
+def attention_bias(tensors: Tensors) -> NDArray[np.float32]:
+    """(1000,) bias of the classifier where it weighs blocks: structures are less rare there."""
+    bias = tensors["classifier.bias"].copy()
+    bias[list(STRUCTURES)] += STRUCTURE_LOG_ODDS
+    return bias
 
 
 def _tensor(name: str, values: NDArray[Any]) -> bytes:

@@ -33,6 +33,7 @@ from ...core.errors import DataError, ModelError, OptionError
 from ...core.files import atomic_file, read_json, write_json
 from ...core.json_options import SEED, Span, check_fields, count, from_json, to_json
 from ...core.types import Image, Vectors
+from .record import NO_WEIGHTS
 
 log = logging.getLogger("whichlandmark")
 
@@ -83,6 +84,7 @@ class SiftEmbedder:
 
     name = "sift"
     kind = "sift"
+    licence = NO_WEIGHTS
 
     def __init__(self, options: SiftOptions, arrays: dict[str, Floats]) -> None:
         """From fitted arrays; use `fit` or `load`.

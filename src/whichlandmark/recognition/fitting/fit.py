@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -11,13 +12,14 @@ from numpy.typing import NDArray
 from ...core.json_options import from_json
 from ...core.parallel import in_threads
 from ...core.types import Floats, Progress
+from ...features.local.matching import VerifiedMatch
 from ...gallery.index import GalleryIndex
 from ...gallery.index.projection import Projection
 from ..calibration import Calibration, Sure, fit_calibration, rule_of_thumb
 from ..candidates import FEATURES, GEOMETRY_FEATURES, add_geometry, ranks_to_compare
 from ..decision import RULE_OF_THUMB, Fitted, undecided
 from ..rules import Rules
-from ..spatial_verification import SpatialVerifier, inliers_by_rank
+from ..spatial_verification import SpatialVerifier, agreement_by_rank, inliers_by_rank
 from ..stacker import MIN_EXAMPLES_PER_OUTCOME, Stacker, fit_stacker
 from ..sure import sure_of
 from .leave_one_out import (
@@ -220,8 +222,8 @@ def _formula_scores(
     for block in blocks:
         inliers = None
         if rules.score == "inlier_vote" and verifier is not None:
-            compare = partial(_inliers, block, rules=rules, verifier=verifier)
-            inliers = np.stack(in_threads(compare, range(len(block.ids))))
+            compare = partial(_verify, block, rules=rules, verifier=verifier)
+            inliers = np.stack([found for found, _ in in_threads(compare, range(len(block.ids)))])
         votes.append(block.retriever.votes(block.found, inliers))
     right = [(v.codes == b.truth) & (b.truth >= 0) for v, b in zip(votes, blocks, strict=True)]
     return HeldOutScores(
@@ -297,7 +299,7 @@ def _geometry_features(
     starts = np.cumsum([0, *(len(block.ids) for block in blocks)])
     block_of = np.searchsorted(starts, rows, side="right") - 1
     places = [(blocks[at], int(row - starts[at])) for at, row in zip(block_of, rows, strict=True)]
-    found = in_threads(lambda place: _inliers(*place, rules, verifier), places)
+    found = in_threads(lambda place: _verify(*place, rules, verifier), places)
     width = len(FEATURES) + len(GEOMETRY_FEATURES)
     parts = [np.empty((0, blocks[0].candidates.codes.shape[1], width))]
     for at, block in enumerate(blocks):
@@ -305,22 +307,27 @@ def _geometry_features(
         if not len(own):
             continue
         inliers = np.full(block.found.codes.shape, -1, dtype=np.int64)
+        verified: list[Mapping[int, VerifiedMatch]] = [{} for _ in inliers]
         for place in np.flatnonzero(block_of == at):
-            inliers[rows[place] - starts[at]] = found[place]
-        features = add_geometry(block.candidates, block.found, inliers)[own]
+            row = rows[place] - starts[at]
+            inliers[row], verified[row] = found[place]
+        agreement = agreement_by_rank(verified, block.found.codes.shape[1])
+        features = add_geometry(block.candidates, block.found, inliers, agreement)[own]
         features[(inliers[own] < 0).all(axis=1)] = np.nan
         parts.append(features)
     return np.concatenate(parts)
 
 
-def _inliers(
+def _verify(
     block: HoldOutBlock, row: int, rules: Rules, verifier: SpatialVerifier
-) -> NDArray[np.int64]:
-    """(K,) inliers of one query with its nearest photos, −1 = not compared."""
+) -> tuple[NDArray[np.int64], Mapping[int, VerifiedMatch]]:
+    """(K,) inliers of one query with its nearest photos, −1 = not compared; and the matches."""
     index, width = block.retriever.index, block.found.codes.shape[1]
     (query,) = verifier.keypoints([block.ids[row]])
     if query is None:
-        return np.full(width, -1, dtype=np.int64)
+        return np.full(width, -1, dtype=np.int64), {}
     ranks = ranks_to_compare(block.found, block.candidates, row, rules.verify)
     ids = [index.ids[block.found.neighbours.rows[row, rank]] for rank in ranks]
-    return inliers_by_rank(verifier.verify(query, ids), ranks, width)
+    matches = verifier.verify(query, ids)
+    known = {rank: match for rank, match in zip(ranks, matches, strict=True) if match is not None}
+    return inliers_by_rank(matches, ranks, width), known
