@@ -55,10 +55,10 @@ def _revisited(short: str, protocol: str) -> list[Column]:
 COLUMNS = (
     *_revisited("ROxf", "roxford5k"),
     *_revisited("RPar", "rparis6k"),
-    Column("GLDv2 mAP@100", "public", "gldv2-retrieval", "public", "mAP@100", None),
-    Column("GLDv2 mAP@100", "private", "gldv2-retrieval", "private", "mAP@100", None),
-    Column("GLDv2 GAP", "public", "gldv2-recognition", "public", GAP, None),
-    Column("GLDv2 GAP", "private", "gldv2-recognition", "private", GAP, None),
+    Column("GLDv2 mAP@100", "public", "gldv2-retrieval", "public", "mAP@100"),
+    Column("GLDv2 mAP@100", "private", "gldv2-retrieval", "private", "mAP@100"),
+    Column("GLDv2 GAP", "public", "gldv2-recognition", "public", GAP),
+    Column("GLDv2 GAP", "private", "gldv2-recognition", "private", GAP),
     Column("mini-ILIAS mAP@1000", "", "mini-ilias", "all", "mAP@1000", None),
     Column("ILIAS mAP@1000", "", "ilias", "all", "mAP@1000", None),
 )
