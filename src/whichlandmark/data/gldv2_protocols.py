@@ -113,8 +113,7 @@ def retrieval_benchmark(
     Args:
         root: The data set's folder: `index` and `test`, in tars or unpacked, and their lists.
         ground_truth: The solution; None = the one in `root`.
-        with_photos: False = the vectors are given, so that solution and list of the index are
-            enough.
+        with_photos: False = vectors are given: solution and list of the index are enough.
         progress: Called with (tars and folders listed, all of them).
 
     Raises:
@@ -133,11 +132,10 @@ def retrieval_benchmark(
             f"{root / 'index'}, and whether these are all is not known"
         )
     database = list(dict.fromkeys([*listed, *named]))
-    there, query_there = photos.has(database), photos.has(solution.ids.tolist())
-    if not with_photos:
-        if unsure:
-            raise DataError(f"{root}: {INDEX_LISTS[0]} is missing; it says whose vectors are given")
-        there[:], query_there[:] = True, True
+    if unsure and not with_photos:
+        raise DataError(f"{root}: {INDEX_LISTS[0]} is missing; it says whose vectors are given")
+    there = photos.has(database) | (not with_photos)
+    query_there = photos.has(solution.ids.tolist()) | (not with_photos)
     for what, found in (("index photo", there), ("test photo of the solution", query_there)):
         if not found.any():
             raise DataError(
