@@ -120,9 +120,7 @@ def _candidates(layers: list[Grey]) -> list[NDArray[np.int64]]:
     return found
 
 
-def _refined(
-    layers: list[Grey], octave: int, layer: int, pixels: NDArray[np.int64]
-) -> ScalePoints:
+def _refined(layers: list[Grey], octave: int, layer: int, pixels: NDArray[np.int64]) -> ScalePoints:
     """The extrema near the pixels of one layer; without those of low contrast and on edges."""
     width = layers[0].shape[1]
     around = pixels + np.array([[dx + dy * width] for dx, dy in _AROUND])
