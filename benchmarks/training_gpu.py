@@ -5,7 +5,7 @@
 Draws a world of 2,000 landmarks at 288 px (large_world.py: seconds on 16 cores), then trains each
 recipe on it from random weights, `seed` in float32 and bf16 and `strong` in bf16, each for an equal
 share of the minutes that are left, through the loader. Prints a table and writes DIR/gpu.json
-after each row, so that an interrupted run leaves what it measured. --tiny: 40 landmarks, a small
+after each row, so that an interrupted run leaves what it measured. --tiny: 16 landmarks, a small
 network and 6 steps, on the CPU, which the tests run.
 """
 
@@ -105,7 +105,7 @@ def main() -> None:
         raise SystemExit("no GPU here; --tiny runs the same steps on a CPU")
     world = LargeWorld(size=288)
     if options.tiny:
-        world = LargeWorld(landmarks=40, unseen=2, scenes=2, size=64)
+        world = LargeWorld(landmarks=16, unseen=2, scenes=2, size=64)
     seconds = draw_large_world(options.folder, world, workers=1 if options.tiny else cpu_count())
     device = "CPU" if options.tiny else torch.cuda.get_device_name()
     print(f"{device}; drawn in {seconds:.0f} s")
