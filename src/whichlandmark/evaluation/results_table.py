@@ -15,6 +15,8 @@ from ..core.errors import DataError
 from ..core.files import read_json
 from .challenges import GAP, PRESENT
 
+MAX_RESULT_BYTES = 100_000_000
+
 NO_DIM = "–"  # of a submission
 
 R1M = 1_001_001  # photos of the distractors that Oxford and Paris are extended by
@@ -194,7 +196,13 @@ def _same_rules(a: TableRow, b: TableRow) -> bool:
 
 def read_result(path: Path) -> TableRow:
     """The row of a result file. Raises DataError naming it."""
+    if path.is_file() and path.stat().st_size > MAX_RESULT_BYTES:
+        raise DataError(f"{path}: more than {MAX_RESULT_BYTES // 1_000_000} MB; no result file")
     try:
-        return row_of(read_json(path))
+        facts = read_json(path)
+    except RecursionError:
+        raise DataError(f"{path}: nested too deeply; no result file") from None
+    try:
+        return row_of(facts)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
