@@ -74,6 +74,7 @@ def test_failed_photos_are_listed(world: Path, tmp_path: Path, capfd: Capture) -
         (["-o", "there.npy"], 2, "vectors are never written over a file"),
         (["-o", "v.npy", "--embedder", "sift", "-r", "r.wl"], 2, "expected one of them"),
         (["-o", "v.npy", "--embedder", "no/such"], 4, "no/such"),
+        (["-o", "v.npy", "--embedder", "sift"], 2, "sift learns its words from the photos"),
     ],
 )
 def test_wrong_options(
