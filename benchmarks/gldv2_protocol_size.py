@@ -97,7 +97,7 @@ def main() -> None:
         write_files(at, index, test, rng)
         found = locations(at, index, test)
         gldv2_protocols._Located.of = classmethod(  # type: ignore[method-assign]
-            lambda cls, root, progress: cls(root, found, [])
+            lambda cls, root, progress, with_photos: cls(root, found, [])
         )
         measure(at, index, rng, given.dim)
 
@@ -128,7 +128,8 @@ def measure(at: Path, index: list[str], rng: np.random.Generator, dim: int) -> N
     queries = len(benchmark.queries)
     vectors = BenchmarkVectors(
         queries=rng.standard_normal((queries, dim), dtype=np.float32), database=database,
-        query_present=np.ones(queries, dtype=bool), database_present=np.ones(len(index), dtype=bool),
+        query_present=np.ones(queries, dtype=bool),
+        database_present=np.ones(len(index), dtype=bool),
         name="random", embedder="random",
     )  # fmt: skip
     step(f"rank {len(index):,} vectors of {dim} numbers", lambda: run_protocol(benchmark, vectors))

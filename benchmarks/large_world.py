@@ -74,9 +74,13 @@ def draw_large_world(root: Path, world: LargeWorld, *, workers: int = 2) -> floa
         root.mkdir(parents=True, exist_ok=True)
         last = world.landmarks + world.unseen + world.scenes
         parts = [range(first, min(first + 20, last)) for first in range(0, last, 20)]
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
-            list(pool.map(partial(_draw, root, world), parts))
+        draw = partial(_draw, root, world)
+        if workers == 1:
+            list(map(draw, parts))
+        else:
+            spawn = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+                list(pool.map(draw, parts))
         _write_tables(root, world)
         write_json(root / "world.json", vars(world))
     return time.monotonic() - started

@@ -15,7 +15,7 @@ from whichlandmark.metrics.ranking import gap_of_draws
 DRAWS = 500
 RANDOM = "triplets, random batches"
 MEASURES = ("GAP", "top-1", "mAP@100", "mAP unseen")
-HEAD = ("landmarks", "passes", "training", "seeds", *MEASURES, "steps", "CPU s")
+HEAD = ("landmarks", "passes", "training", "seeds", *MEASURES, "wrong anchors", "steps", "CPU s")
 
 Answers = dict[str, NDArray[Any]]
 Measure = Callable[[NDArray[np.int64]], float]
@@ -40,11 +40,12 @@ def report(runs: Path) -> str:
         }
         for method, of in methods.items():
             facts = [fact for fact, _ in of.values()]
-            steps, seconds = (
-                float(np.mean([fact[name] for fact in facts])) for name in ("steps", "cpu_seconds")
+            wrong, steps, seconds = (
+                float(np.mean([fact[name] for fact in facts]))
+                for name in ("wrong_anchors", "steps", "cpu_seconds")
             )
             means.append((*size, method, str(len(of)), *_cells(values[method]),
-                          f"{steps:,.0f}", f"{seconds:.0f}"))  # fmt: skip
+                          f"{wrong:.2f}", f"{steps:,.0f}", f"{seconds:.0f}"))  # fmt: skip
         for method, base in PAIRS:
             if both := sorted({*values.get(method, {})} & {*values.get(base, {})}):
                 apart = {seed: values[method][seed] - values[base][seed] for seed in both}
