@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,7 @@ def line(name: str, found: list[Asked]) -> str:
     hits, of = int((sure & right).sum()), int(sure.sum())
     low, high = wilson_interval(hits, of) if of else (0.0, 1.0)
     share = weight[sure].sum() or 1.0
+    in_mix, stated = (weight * right)[sure].sum() / share, (weight * confidence)[sure].sum() / share
     wrong = [int((sure & ~right & (kind == k)).sum()) for k in range(3)]
     above = sum(
         int((~one.right & (one.confidence >= SURE)).sum() > 0.02 * (one.confidence >= SURE).sum())
@@ -168,7 +170,7 @@ def line(name: str, found: list[Asked]) -> str:
     known = float((sure & right)[kind == 0].mean()) if (kind == 0).any() else 0.0
     return (
         f"{name:40} {hits:5} of {of:5} {hits / max(of, 1):6.3f} ({low:.3f}-{high:.3f}) "
-        f"{(weight * right)[sure].sum() / share:6.3f} {(weight * confidence)[sure].sum() / share:6.3f} "
+        f"{in_mix:6.3f} {stated:6.3f} "
         f"{wrong!s:>14} {known:6.2f} {calibration_error(confidence, right, weight):6.3f} "
         f"{above:3} of {len(found)}"
     )
@@ -180,7 +182,7 @@ def upper_end(name: str, found: list[Asked]) -> Iterator[str]:
         np.concatenate([getattr(one, part) for one in found])
         for part in ("confidence", "right", "weight")
     )
-    for low, high in zip(BINS[:-1], BINS[1:], strict=True):
+    for low, high in pairwise(BINS):
         own = (confidence >= low) & ((confidence < high) | (high == 1))
         if own.any():
             share = (weight * right)[own].sum() / weight[own].sum()

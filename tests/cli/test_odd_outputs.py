@@ -189,6 +189,7 @@ def test_every_kind_has_a_pattern_that_no_other_kind_matches() -> None:
         "labeling configuration": b'<View className="whichlandmark">\n',
         "file of scores": b'{\n  "gap": 0.9\n}',
         "file of results": b'{\n  "protocol": "roxford5k",\n  "measured_by": "whichlandmark 1"',
+        "file of similarities": b'{\n"a/query/Q0.jpg": {"a/pos/P0.jpg": 0.91, "x.tar/b": -1e-3, ',
         "list of landmarks": b"landmark,name,category\n",
         "list of files left out": b"path,reason\n",
         "list of problems": b"kind,name,detail\n",

@@ -29,9 +29,7 @@ def embed(
     ],
     embedder: Annotated[
         str | None,
-        typer.Option(
-            "--embedder", help="lite0 (the default), sift, an embedder folder or timm:NAME."
-        ),
+        typer.Option("--embedder", help="lite0 (the default), an embedder folder or timm:NAME."),
     ] = None,
     recognizer: Annotated[
         Path | None,
@@ -88,7 +86,14 @@ def _opened(
     from ..recognition.folder.load import load
 
     if recognizer is None:
-        return load_embedder(embedder or default_embedder(), device=device), None
+        name = embedder or default_embedder()
+        if name == "sift":
+            raise OptionError(
+                "sift learns its words from the photos that it is made for, so that the vectors of "
+                "two runs could not be compared; give one that was made: -r FOLDER, or --embedder "
+                "FOLDER/embedder, of a recognizer with sift"
+            )
+        return load_embedder(name, device=device), None
     found = load(recognizer, device=device)
     whitening = found.fitted.projection
     if whitening is None:

@@ -167,7 +167,8 @@ class Distractors:
         if not chosen.all():
             self.notes.append(
                 f"{int((~chosen).sum())} photos of --distractors are left out, because their ids "
-                f"are not among the distractors; {int(chosen.sum())} are used"
+                f"are in the database or not in the list of distractors; {int(chosen.sum())} are "
+                "used"
             )
         shown: Progress = progress("distractors")
         return embed_distractors(

@@ -49,11 +49,11 @@ class ProtocolOptions:
 
     def results(self) -> list[tuple[Path, str]]:
         """The files to write, and their kinds; without the submission."""
-        from ..evaluation.table_formats import KIND, check_table_name
+        from ..evaluation.table_formats import KIND, rows_to_add_to
 
         found = [(self.out, "file of results")] if self.out else []
         if self.table:
-            check_table_name(self.table)
+            rows_to_add_to(self.table)  # an error after the work would lose it
             found.append((self.table, KIND))
         return found
 

@@ -230,7 +230,8 @@ def evaluate(
     if recognizer is None:
         raise OptionError(
             "no recognizer given; expected -r FOLDER, a recognizer folder as `whichlandmark index "
-            "PHOTOS -o FOLDER` makes one, or --protocol NAME"
+            "PHOTOS -o FOLDER` makes one (whichlandmark.toml may name it), or --protocol "
+            "NAME for a benchmark of the field"
         )
     _evaluate_recognizer(
         source, recognizer, out or Path("predictions.csv"), submission=submission,

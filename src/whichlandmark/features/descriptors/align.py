@@ -168,8 +168,8 @@ def descriptor_chunks(
         for count, text in (
             (zeros, f"{path}: {zeros} vectors of zeros are left out"),
             (changed, f"{path}: {changed} vectors did not have length 1 and were given it"),
-            (left_out, f"{path}: {left_out} vectors are left out, because their ids are not among "
-                       f"the distractors; {taken} are used"),
+            (left_out, f"{path}: {left_out} vectors are left out, because their ids are in the "
+                       f"database or not in the list of distractors; {taken} are used"),
             (without_ids, f"{path}: no ids in {', '.join(without_ids[:MAX_NAMED])}, so all vectors "
                           "are used as distractors"),
         )

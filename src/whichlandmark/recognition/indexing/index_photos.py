@@ -20,6 +20,7 @@ from ...core.json_options import Span, check_fields, count
 from ...core.storage import is_url, open_store
 from ...core.types import Embedder, Photos, Progress, ProgressFor
 from ...features.embedders.by_count import embedder_for
+from ...features.embedders.lite0 import stored_version
 from ...features.embedders.load import TIMM_PREFIX
 from ...features.embedders.own import recorded_object
 from ...features.pipeline import Failure
@@ -347,8 +348,9 @@ def _address_for_ray(embedder: Embedder | str | Path | None, folder: Path) -> st
     """
     if not isinstance(embedder, str | Path) or embedder == "sift":
         return os.path.abspath(folder / "embedder")
-    named = str(embedder).startswith(TIMM_PREFIX) or embedder == "lite0"
-    return str(embedder) if named else os.path.abspath(embedder)
+    version = stored_version(embedder, folder / "embedder")
+    named = str(version).startswith(TIMM_PREFIX) or version == "lite0"
+    return str(version) if named else os.path.abspath(version)
 
 
 @cache
