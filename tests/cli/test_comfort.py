@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.test_commands import run
 from whichlandmark.cli import answers, app, output, serve
-from whichlandmark.cli.app import VERBS
+from whichlandmark.cli.verbs import VERBS
 from whichlandmark.core import progress
 
 Capture = pytest.CaptureFixture[str]
@@ -91,6 +91,22 @@ def test_plain_progress_has_a_line_for_each_minute(
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(times)))
     assert lines_of(capfd) == [
         "embedding: 0 of 30", "embedding: 20 of 30, 60 s left, gap 0.9", "fitting: 1 of 4",
+    ]  # fmt: skip
+
+
+def test_time_left_is_that_of_what_is_counted_now(
+    capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training first embeds 1,600 photos, in an hour, then trains 10 batches of a minute each."""
+    times = iter([0.0, 1800.0, 3600.0, 3660.0, 3720.0])
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    with progress.shown_progress() as start:
+        move = start("training")
+        for done, total in ((0, 1600), (800, 1600), (0, 10), (1, 10), (2, 10)):
+            move(done, total)
+    assert capfd.readouterr().err.splitlines() == [
+        "training: 0 of 1600", "training: 800 of 1600, about 30 min left", "training: 0 of 10",
+        "training: 1 of 10, about 9 min left", "training: 2 of 10, about 8 min left",
     ]  # fmt: skip
 
 

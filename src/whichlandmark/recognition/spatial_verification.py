@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,6 +124,17 @@ def inliers_by_rank(
         if match is not None:
             row[rank] = match.inliers
     return row
+
+
+def agreement_by_rank(
+    verified: Sequence[Mapping[int, VerifiedMatch]], width: int
+) -> NDArray[np.float64]:
+    """(Q, width) agreement of the matches by rank among the neighbours, 0 where there is none."""
+    found = np.zeros((len(verified), width))
+    for row, matches in enumerate(verified):
+        for rank, match in matches.items():
+            found[row, rank] = match.agreement
+    return found
 
 
 class DistractorCheck:
