@@ -1,4 +1,4 @@
-"""Points in scale space and their descriptors: places and scales that are known; OpenCV's numbers."""
+"""Points in scale space and their descriptors: known places and scales; numbers of OpenCV."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests.features.test_matching import building, same, seen_from_aside
 from whichlandmark.core.types import Image
-from whichlandmark.features.local.descriptors import _cell_weights, upright_sift
+from whichlandmark.features.local.descriptors import MOST_SAMPLED, _cell_weights, upright_sift
 from whichlandmark.features.local.keypoints import (
     GreyImage,
     Keypoints,
@@ -66,7 +66,7 @@ def test_points_lie_in_photos_of_every_shape(shape: tuple[int, int]) -> None:
     assert (found.points >= -0.5).all()
     assert (found.points <= [width - 0.5, height - 0.5]).all()
     if min(shape) > 30:
-        assert len(found.points) > 100
+        assert len(found.points) > 20
 
 
 def sift(image: Image, options: MatchOptions) -> Keypoints:
@@ -99,8 +99,8 @@ def test_descriptors_at_one_place_are_nearly_those_of_opencv() -> None:
     options = MatchOptions(size=480, features=500)
     ours, theirs = keypoints(building(1), options), sift(building(1), options)
     apart = np.linalg.norm(ours.points[:, None] - theirs.points, axis=2) * ours.scale
-    rows = np.flatnonzero(apart.min(axis=1) < 0.5)
-    assert len(rows) > 100
+    rows = np.flatnonzero(apart.min(axis=1) < 0.75)
+    assert len(rows) > 50
     codes = theirs.descriptors.astype(int)
     distance = ((ours.descriptors[rows, None].astype(int) - codes) ** 2).sum(axis=2)
     right = apart[rows, distance.argmin(axis=1)] < 1.5
@@ -115,10 +115,12 @@ def test_the_sums_of_a_cell_are_exact_in_float32() -> None:
 
 
 def test_more_keypoints_than_one_call_of_opencv_can_sample() -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (900, 900, 3), dtype=np.uint8)
-    many = MatchOptions(size=900, features=6000)
+    noise = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), dtype=np.uint8)
+    many = MatchOptions(size=1200, features=6000)
     found = keypoints(noise, many)
-    assert len(found.points) > 4000
+    _, points = scale_points(to_grey(noise, many).pixels)
+    assert ((points.octave == 0) & (points.layer == 1)).sum() > MOST_SAMPLED
+    assert len(found.points) > MOST_SAMPLED
     assert same(keypoints(noise, many), found)
-    few = keypoints(noise, MatchOptions(size=900, features=50))
+    few = keypoints(noise, MatchOptions(size=1200, features=50))
     assert np.array_equal(few.descriptors, found.descriptors[:50])
