@@ -169,11 +169,10 @@ def index_photos(
     rules = rules_for(folder, options)
     tasks = _shard_tasks(table.of_one_landmark()[0], folder, options, features=rules.verify > 0)
     link = _write_link(folder, options)
-    source_embedder = open_embedder(
+    chosen = open_embedder(
         embedder, table, folder, device=options.device, progress=progress("fitting")
     )
-    # Chosen by the whole table, so that vectors are the same with shards.
-    opened = embedder_for(source_embedder, len(table))
+    opened = embedder_for(chosen, len(table))  # of the whole table, also with shards
     if options.shard is not None:
         return _make_one_shard(tasks[options.shard], opened, folder, progress("embedding"))
     how = UpdateOptions(rules.verify > 0, relabel=options.relabel, restore=options.restore)
