@@ -55,7 +55,7 @@ def main() -> None:
                 for start in range(0, given.vectors, 10_000)
             )
             write_descriptors(path, chunks, ids, given.dim, facts={}, dtype="float16")
-            for use in ("distractors", "database"):
+            for use in ("database", "distractors"):
                 process = multiprocessing.get_context("spawn").Process(
                     target=measure, args=(str(path), ids, given.dim, use)
                 )

@@ -183,7 +183,7 @@ def test_every_kind_has_a_pattern_that_no_other_kind_matches() -> None:
         "map of labels": b'{\n  "type": "FeatureCollection",\n  "generator": "whichlandmark",\n',
         "submission": b"id,landmarks\n",
         "retrieval submission": b"id,images\n",
-        "table of results": b"<!-- whichlandmark results table: `evaluate --table` adds to it -->\n",
+        "table of results": b"<!-- whichlandmark results table: `evaluate --table` adds",
         "file for FiftyOne": b'{\n  "info": {\n    "generator": "whichlandmark",\n',
         "file for Label Studio": b'[\n  {\n    "data": {\n      "recognized_by": "whichlandmark",',
         "labeling configuration": b'<View className="whichlandmark">\n',

@@ -142,3 +142,17 @@ def test_five_thousand_landmarks_fill_batches_of_one_subspace() -> None:
     assert len(batches) == pytest.approx(len(codes) / 48, rel=0.01)
     mixed = [len(np.unique(groups[codes[rows]])) for rows in batches]
     assert np.mean(mixed) < 1.1  # a batch is of one subspace, but for few fillers
+
+
+def test_the_first_embedding_is_reported_by_its_photos(photos: Photos) -> None:
+    """The time left is that of the photos then, not of a first batch that takes an hour."""
+    reports: list[tuple[int, int, str]] = []
+    many = Photos.of_columns(
+        [f"{i}" for i in range(240)], list(photos.paths) * 10, list(photos.landmarks) * 10
+    )
+    train(many, replace(SMALL, epochs=1), report=lambda *given: reports.append(given))
+    words = "embedding photos before the first batch"
+    first = [report for report in reports if report[2] == words]
+    assert {total for _, total, _ in first} == {240}
+    assert reports[: len(first)] == first
+    assert all(total != 240 for _, total, _ in reports[len(first) :])

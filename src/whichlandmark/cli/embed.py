@@ -9,7 +9,8 @@ import typer
 
 from ..core.errors import OptionError
 from . import option_types, output
-from .app import Device, Json, app, read_source
+from .app import Device, Json, app
+from .given_vectors import photos_of
 
 if TYPE_CHECKING:
     from ..core.types import Embedder
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 @app.command()
 def embed(
     source: Annotated[
-        Path, typer.Argument(help="A photos.csv, or a folder of photos; labels are not needed.")
+        Path,
+        typer.Argument(
+            help="A photos.csv, a folder of photos or one of tars; labels are not needed."
+        ),
     ],
     out: Annotated[
         Path,
@@ -58,7 +62,7 @@ def embed(
         raise OptionError(f"--embedder {embedder} and -r {recognizer} given; expected one of them")
     check_new_descriptors(out)
     output.settings.until_end.enter_context(only_writer(out))
-    photos = read_source(source, labelled=False)
+    photos = photos_of(source)
     opened, transform = _opened(embedder, recognizer, device)
     with output.progress() as progress:
         done = embed_photos(

@@ -212,6 +212,10 @@ def evaluate_protocol(name: str, source: Path, options: ProtocolOptions) -> None
     _claim(name, options)
     benchmark = LOADERS[name](source, options)
     extra = Distractors(benchmark, options)
+    if not options.reads_photos():
+        extra.require_vectors("the vectors of the queries are")
+    elif name in ILIAS and options.submission:
+        extra.require_vectors("--submission is")
     with output.progress() as progress:
         vectors = given_vectors(benchmark, options)
         embedder = None

@@ -277,9 +277,11 @@ class Trainer:
             self.report(*self.position, text)
 
     def _report_embedding(self, done: int, photos: int) -> None:
-        self.report_progress(
-            f"embedding {done * self.processes:,} of {photos * self.processes:,} photos"
-        )
+        done, photos = done * self.processes, photos * self.processes
+        if self.position[0]:
+            self.report_progress(f"embedding {done:,} of {photos:,} photos")
+        elif self.report and done < photos:  # before the first batch, these are all there is
+            self.report(done, photos, "embedding photos before the first batch")
 
     def _current_embedder(self) -> TorchEmbedder:
         """The embedder as it would be saved now, with the moving average of the weights if any.
@@ -322,9 +324,7 @@ class Trainer:
                 state.groups = np.zeros(0, dtype=np.int64)
                 return
             if vectors is None:
-                rows = photos_of_each(
-                    codes, config.centre_photos, seed=(config.seed, state.total)
-                )
+                rows = photos_of_each(codes, config.centre_photos, seed=(config.seed, state.total))
                 codes = codes[rows]
                 vectors = self.embed(self.data.train.take(rows))[0]
             state.groups = subspaces(

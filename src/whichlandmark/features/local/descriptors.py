@@ -46,8 +46,12 @@ CHUNK = 64  # points whose samples stay in the processor's cache
 def upright_sift(pyramid: Pyramid, points: ScalePoints) -> NDArray[np.uint8]:
     """(n, 128) descriptors of points of a pyramid, as bytes like those of `cv2.SIFT`."""
     surroundings = _sampled(pyramid, points)
+    # One for all chunks, because memory that is new to the process takes longer than the work.
+    split = np.empty((DIRECTIONS, CHUNK, SAMPLES * SAMPLES), np.float32)
     with one_blas_thread():
-        parts = [_histograms(surroundings[i : i + CHUNK]) for i in range(0, len(points), CHUNK)]
+        parts = [
+            _histograms(surroundings[i : i + CHUNK], split) for i in range(0, len(points), CHUNK)
+        ]
     raw = np.concatenate([np.empty((0, CELLS * CELLS * DIRECTIONS)), *parts])
     lengths = np.linalg.norm(raw, axis=1, keepdims=True)
     raw = np.minimum(raw, MAX_SHARE * lengths)
@@ -79,8 +83,11 @@ def _sampled(pyramid: Pyramid, points: ScalePoints) -> Floats:
     return sampled
 
 
-def _histograms(samples: Floats) -> NDArray[np.float64]:
-    """(n, 128): the gradients of each cell by direction, of (n, 18, 18) grey levels."""
+def _histograms(samples: Floats, space: Floats) -> NDArray[np.float64]:
+    """(n, 128): the gradients of each cell by direction, of (n, 18, 18) grey levels.
+
+    space: (8, n or more, 256), overwritten.
+    """
     count = len(samples)
     shape = (count, SAMPLES * SAMPLES)
     right = (samples[:, 1:-1, 2:] - samples[:, 1:-1, :-2]).reshape(shape)
@@ -91,7 +98,7 @@ def _histograms(samples: Floats) -> NDArray[np.float64]:
     surplus = (east + west) - (north + south)
     across = np.maximum(surplus, 0)
     along = across - surplus
-    split = np.empty((DIRECTIONS, *shape), np.float32)
+    split = space[:, :count]
     sides = ((east, across), (east, north), (north, along), (west, north),
              (west, across), (west, south), (south, along), (east, south))  # fmt: skip
     for direction, (one, other) in enumerate(sides):
