@@ -1,7 +1,8 @@
 """Measure how much of all cores `index`, `evaluate` and `tune` use, phase by phase.
 
     python benchmarks/core_use.py INDEX QUERIES [--distractors FOLDER] [--train FOLDER]
-        [--source src --source OTHER/src] [--runs 3] [--embedder lite0] [--verbs index,evaluate,tune]
+        [--source src --source OTHER/src] [--runs 3] [--embedder lite0]
+        [--verbs index,evaluate,tune]
 
 INDEX, QUERIES, --distractors and --train are folders or tables of photos; each --source is the
 `src` folder of a tree of the project, such as one of before a change, and they take turns. Each run

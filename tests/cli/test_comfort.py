@@ -94,6 +94,22 @@ def test_plain_progress_has_a_line_for_each_minute(
     ]  # fmt: skip
 
 
+def test_time_left_is_that_of_what_is_counted_now(
+    capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training first embeds 1,600 photos, in an hour, then trains 10 batches of a minute each."""
+    times = iter([0.0, 1800.0, 3600.0, 3660.0, 3720.0])
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    with progress.shown_progress() as start:
+        move = start("training")
+        for done, total in ((0, 1600), (800, 1600), (0, 10), (1, 10), (2, 10)):
+            move(done, total)
+    assert capfd.readouterr().err.splitlines() == [
+        "training: 0 of 1600", "training: 800 of 1600, about 30 min left", "training: 0 of 10",
+        "training: 1 of 10, about 9 min left", "training: 2 of 10, about 8 min left",
+    ]  # fmt: skip
+
+
 def test_only_process_0_shows_progress(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     assert lines_of(capfd) == []

@@ -11,6 +11,11 @@ import pytest
 import whichlandmark as wl
 from tests.cli.test_commands import json_of, run
 from tests.support.photos import picture, write_photo
+from whichlandmark.features.embedders.load import (
+    PretrainedOptions,
+    load_embedder,
+    make_embedder,
+)
 
 Capture = pytest.CaptureFixture[str]
 
@@ -21,13 +26,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for code in range(3):
         for i in range(4):
             write_photo(at / "gallery" / f"place {code}" / f"{i}.jpg", picture(code, i))
-    wl.build("sift", wl.read_folder(at / "gallery")).save(at / "r.wl")
+    make_embedder("lite0", PretrainedOptions(size=64), at / "e")
+    wl.build(load_embedder(at / "e"), wl.read_folder(at / "gallery")).save(at / "r.wl")
     return at
 
 
 def test_vectors_of_an_embedder(world: Path, tmp_path: Path, capfd: Capture) -> None:
     out = tmp_path / "v.npy"
-    embedder = world / "r.wl" / "embedder"
+    embedder = world / "e"
     made = json_of(capfd, "embed", world / "gallery", "-o", out, "--embedder", embedder)
     assert (made["vectors"], made["failed"], made["whitened"]) == (12, 0, False)
     stored = np.load(out)
@@ -55,9 +61,7 @@ def test_failed_photos_are_listed(world: Path, tmp_path: Path, capfd: Capture) -
     photos = wl.read_folder(world / "gallery")
     wl.write_photos(table, photos)
     table.write_text(table.read_text() + f"gone,{tmp_path / 'gone.jpg'},\n")
-    code, out, err = run(
-        capfd, "embed", table, "-o", tmp_path / "v.npy", "--embedder", world / "r.wl" / "embedder"
-    )
+    code, out, err = run(capfd, "embed", table, "-o", tmp_path / "v.npy", "--embedder", world / "e")
     assert code == 3
     assert "gone" in err
     assert "12" in out
@@ -70,6 +74,7 @@ def test_failed_photos_are_listed(world: Path, tmp_path: Path, capfd: Capture) -
         (["-o", "there.npy"], 2, "vectors are never written over a file"),
         (["-o", "v.npy", "--embedder", "sift", "-r", "r.wl"], 2, "expected one of them"),
         (["-o", "v.npy", "--embedder", "no/such"], 4, "no/such"),
+        (["-o", "v.npy", "--embedder", "sift"], 2, "sift learns its words from the photos"),
     ],
 )
 def test_wrong_options(
@@ -85,7 +90,7 @@ def test_wrong_options(
 
 
 def test_what_the_file_says(world: Path, tmp_path: Path, capfd: Capture) -> None:
-    embedder = world / "r.wl" / "embedder"
+    embedder = world / "e"
     run(capfd, "embed", world / "gallery", "-o", tmp_path / "v.npy", "--embedder", embedder)
     about = json.loads((tmp_path / "v.about.json").read_text())
     assert set(about) == {"generator", "embedder", "name", "licence", "vectors"}

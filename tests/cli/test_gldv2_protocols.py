@@ -188,6 +188,8 @@ BAD = {
         "--protocol gldv2-retrieval --table own.md", 2, "is not a table of results"),
     "no submission": (
         "--protocol gldv2-retrieval --submission-in none.csv", 4, "none.csv"),
+    "a damaged table": (
+        "--protocol gldv2-retrieval --table damaged.md", 4, "damaged.md: cannot be added to"),
     "a submission of the other task": (
         "--protocol gldv2-retrieval --submission-in p.csv", 4, "expected id,images, as"),
     "a submission onto the other kind": (
@@ -204,6 +206,7 @@ def test_what_does_not_fit_is_refused_before_the_work(
     (tmp_path / "r.wl").symlink_to(world / "r.wl")
     (tmp_path / "p.csv").write_text("id,landmarks\n")
     (tmp_path / "own.md").write_text("# mine\n")
+    (tmp_path / "damaged.md").write_text("<!-- whichlandmark results table: … -->\n")
     options, code, message = BAD[case]
     ended, out, err = run(capfd, "evaluate", world / "gldv2", *options.split())
     assert (ended, out) == (code, ""), err

@@ -111,6 +111,14 @@ def test_the_core_set_alone_is_named(root: Path, made: Path, capfd: Capture) -> 
     assert "in the order of the database" not in out
 
 
+def test_tars_of_distractors_are_embedded_into_a_file(
+    root: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    made = json_of(capfd, "embed", root / "yfcc100m", "-o", tmp_path / "x.npy")
+    assert made["vectors"] == 12
+    assert vectors(tmp_path / "x.npy")[0][0] == "yfcc100m-000000/0a0"
+
+
 def test_similarities_out_and_in(root: Path, made: Path, tmp_path: Path, capfd: Capture) -> None:
     file = tmp_path / "similarities.json"
     first = json_of(
@@ -142,6 +150,8 @@ WRONG = {
     "an embedder too": (["--embedder", "lite0", "GIVEN"], 2, "given vectors need no embedder"),
     "photos as distractors": (
         ["GIVEN", "--distractors", "yfcc100m"], 2, "are photos, but the vectors of the queries"),
+    "photos as distractors of a submission": (
+        ["--distractors", "yfcc100m", "--submission", "new.json"], 2, "but --submission is given"),
     "another type": (
         ["--query-descriptors", "q.pkl", "--database-descriptors", "d.npy"], 2, "unknown type"),
     "swapped": (

@@ -109,7 +109,7 @@ def test_a_complete_run(
     assert "roxford5k: 3 queries, 28 photos\n" in text
     assert f"{100 * expected['medium', False]:.2f}" in text
     assert "with 5 distractors" in text
-    assert "left out: 1 queries do not count in easy" in text
+    assert "left out: 1 query of easy" in text
     assert "rule: queries are cropped to their boxes before they are resized" in text
     assert "cannot be compared with others" in text
     assert "ROxf M" in (tmp_path / "results.md").read_text()
@@ -149,7 +149,7 @@ def test_photos_that_fail_end_with_code_3(
         capfd, "evaluate", root, "--protocol", "roxford5k", "--embedder", embedder
     )
     assert code == 3
-    assert "missing: 1 photos of the ground truth, such as other_000001" in text
+    assert "missing: 1 of the photos of the ground truth, such as other_000001" in text
 
 
 @pytest.mark.parametrize(

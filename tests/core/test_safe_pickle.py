@@ -108,6 +108,37 @@ def test_pickles_of_python_2() -> None:
     assert parse_plain(b"L12L\n.") == 12
 
 
+def random_value(rng: random.Random, depth: int = 0) -> Any:
+    """Containers of numbers, text, bytes and arrays, nested at random."""
+    kind = rng.randrange(6 if depth > 3 else 10)
+    if kind < 2:
+        return rng.choice([None, True, 0, -1, 2**31, -(2**40), 2**100, 0.1, -1e300, float("inf")])
+    if kind < 4:
+        return "".join(rng.choice("aé日\n\\'\x00🏰") for _ in range(rng.randrange(12)))
+    if kind == 4:
+        return rng.randbytes(rng.choice([0, 3, 300]))
+    if kind == 5:
+        dtype = rng.choice(["<i4", ">f8", "?", "u1", "<U3", "S2", "<c16"])
+        shape = [rng.randrange(4) for _ in range(rng.randrange(3))]
+        return np.arange(24).astype(dtype)[: int(np.prod(shape))].reshape(shape)
+    parts = [random_value(rng, depth + 1) for _ in range(rng.randrange(5))]
+    if kind == 6:
+        return tuple(parts)
+    if kind == 7:
+        return {rng.choice(["a", "b", 3, None, b"k"]): part for part in parts}
+    if kind == 8:
+        return {rng.choice(["a", 7, b"k"]) for _ in parts}
+    return [*parts, *parts[:1]]  # one of them shared
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_random_values_are_as_python_reads_them(protocol: int) -> None:
+    rng = random.Random(protocol)
+    for _ in range(60):
+        data = pickle.dumps(random_value(rng), protocol)
+        assert same(parse_plain(data), pickle.loads(data))  # noqa: S301 (our own bytes)
+
+
 def test_shared_values_stay_shared() -> None:
     row = [1, 2]
     found = parse_plain(pickle.dumps([row, row]))

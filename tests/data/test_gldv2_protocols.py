@@ -61,6 +61,7 @@ def test_the_whole_benchmark_from_tars_and_from_a_tree(tmp_path: Path, unpacked:
     assert (found.name, found.k, found.average_precision) == ("gldv2-retrieval", 100, "cut_off")
     assert found.part == ""
     assert found.missing == []
+    assert not found.upright
     assert found.queries.ids.tolist() == TEST[:4]
     assert found.database.ids.tolist() == INDEX
     assert [read_bytes(path) for path in found.database.paths] == [i.encode() * 9 for i in INDEX]
@@ -96,8 +97,7 @@ def test_a_part_of_the_data_is_named_and_measured_on_what_is_there(tmp_path: Pat
     # the only right photo of query 1 is gone, query 3 itself is: neither is counted
     assert positives(found) == {TEST[0]: {INDEX[0]}, TEST[2]: {INDEX[4], INDEX[5]}}
     assert (
-        "queries that are not counted, as no right index photo of theirs is there: 1"
-        in found.notes
+        "queries that are not counted, as no right index photo of theirs is there: 1" in found.notes
     )
 
 
@@ -150,6 +150,18 @@ def test_a_damaged_tar_is_told(tmp_path: Path) -> None:
     tar.write_bytes(b"no tar at all" * 99)
     with pytest.raises(DataError, match=r"no index photo found; .*index/images_000\.tar: damaged"):
         retrieval_benchmark(root)
+
+
+def test_given_vectors_need_the_lists_alone(tmp_path: Path) -> None:
+    root = write(tmp_path, unpacked=True)
+    (root / "index").rename(tmp_path / "elsewhere")
+    found = retrieval_benchmark(root, with_photos=False)
+    assert (found.part, found.missing) == ("", [])
+    assert found.database.ids.tolist() == INDEX
+    for name in ("index.csv", "index_image_to_landmark.csv"):
+        (root / name).unlink()
+    with pytest.raises(DataError, match=r"index\.csv is missing"):
+        retrieval_benchmark(root, with_photos=False)
 
 
 def test_the_newest_solution_is_taken_and_another_one_may_be_given(tmp_path: Path) -> None:

@@ -149,8 +149,13 @@ def test_distractors_in_tars(drawn: Path) -> None:
     assert read_distractor_tars(drawn / "ilias_core") is None
 
 
-def test_damaged_tars_are_an_error(root: Path) -> None:
+def test_damaged_tars_are_named(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     (root / "yfcc100m" / "b.tar").write_bytes(b"no tar" * 200)
+    found = read_distractor_tars(root / "yfcc100m")
+    assert found is not None
+    assert len(found) == 12
+    assert "1 tars or samples cannot be used, such as" in caplog.text
+    (root / "yfcc100m" / "yfcc100m-000000.tar").unlink()
     with pytest.raises(DataError, match="cannot be used, such as"):
         read_distractor_tars(root / "yfcc100m")
 

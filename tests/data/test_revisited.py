@@ -108,6 +108,19 @@ def test_layouts_that_people_have(root: Path, tmp_path: Path) -> None:
     assert not found.missing
 
 
+def test_of_several_photos_of_a_name_the_published_one_is_taken(root: Path) -> None:
+    """Nearest to the folder, and a .jpg."""
+    photo = root / "jpg" / "query_0.jpg"
+    (root / "jpg" / "a").mkdir()
+    for other in (
+        photo.with_suffix(".JPEG"),
+        photo.with_suffix(".avif"),
+        root / "jpg/a/query_0.jpg",
+    ):
+        shutil.copy(photo, other)
+    assert read_revisited(root, "roxford5k").queries.paths[0] == str(photo)
+
+
 def test_ground_truth_elsewhere(root: Path, tmp_path: Path) -> None:
     given = shutil.move(root / "gnd_roxford5k.pkl", tmp_path / "mine.pickle")
     with pytest.raises(DataError, match=r"no gnd_roxford5k.pkl or gnd_roxford5k.json there"):
@@ -207,8 +220,12 @@ BAD_QUERIES = {
     "an empty box": ({"bbx": [5, 5, 5, 9]}, "has no pixels"),
     "three sides": ({"bbx": [1, 2, 3]}, "expected left, top, right, bottom"),
     "text for a box": ({"bbx": "all"}, "expected left, top, right, bottom"),
-    "no number": ({"bbx": [0, 0, float("nan"), 5]}, "expected pixels"),
+    "no number": ({"bbx": [0, 0, float("nan"), 5]}, "expected left, top, right, bottom"),
     "a giant box": ({"bbx": [0, 0, 1e12, 5]}, "expected pixels"),
+    "a complex row": ({"easy": np.array([1j])}, "easy: '1j'; expected row numbers"),
+    "an endless row": ({"easy": [float("inf")]}, "easy: 'inf'; expected row numbers"),
+    "a giant row": ({"easy": [10**400]}, "easy: '1000.*…'; expected row numbers"),
+    "an array in a box": ({"bbx": [np.eye(2), 5, 70, 55]}, r"bbx \[array\(.*; expected left, top"),
     "the original set": ({"easy": None, "ok": [0]}, "'ok', as the original Oxford 5k and Paris 6k"),
 }
 
@@ -230,7 +247,9 @@ BAD_FILES = {
     "no queries": ({"qimlist": [], "gnd": []}, "0 queries and 28 photos; expected some"),
     "no database": ({"imlist": []}, "3 queries and 0 photos; expected some"),
     "a number for a name": ({"imlist": [3]}, "imlist: '3' in the place of a photo's name"),
-    "a blank name": ({"qimlist": ["a", " ", "b"]}, "qimlist: ' ' in the place of a photo's name"),
+    "half a letter": ({"imlist": ["a\ud800"]}, "imlist: .* in the place of a photo's name"),
+    "a blank name": ({"qimlist": ["a", " ", "b"]}, "qimlist: '' in the place of a photo's name"),
+    "a name of 300 letters": ({"qimlist": ["a", "b", "c" * 300]}, "qimlist: 'c{60}…' in the place"),
     "text for a list": ({"imlist": "place"}, "imlist: str; expected a list of names"),
     "no dicts": ({"gnd": [1, 2, 3]}, "int; expected bbx, easy, hard and junk"),
 }

@@ -226,3 +226,12 @@ def test_a_file_that_is_no_result_is_refused(tmp_path: Path, facts: Any, message
     with pytest.raises(DataError, match=r"r\.json: ") as error:
         read_result(tmp_path / "r.json")
     assert message in str(error.value)
+
+
+def test_a_result_file_that_is_missing_broken_or_nested_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.json"):
+        read_result(tmp_path / "none.json")
+    for text, message in (("{", "not readable as JSON"), ("[" * 200_000, "nested too deeply")):
+        (tmp_path / "r.json").write_text(text)
+        with pytest.raises(DataError, match=rf"r\.json: {message}"):
+            read_result(tmp_path / "r.json")

@@ -265,3 +265,26 @@ def test_every_node_has_its_own_name_by_which_int8_chooses_layers():
     ]
     assert all(names)
     assert len(set(names)) == len(names)
+
+
+def older(folder: Path, at: Path, **changes: object) -> Path:
+    """A copy of an embedder folder as an older version wrote it."""
+    shutil.copytree(folder, at)
+    record = json.loads((at / "embedder.json").read_text()) | changes
+    del record["pooling"]
+    write_record(at, record, list(record["files"]))
+    return at
+
+
+def test_a_gallery_keeps_the_older_version_that_made_it(folder, tmp_path, caplog):
+    preprocessing = {**json.loads((folder / "embedder.json").read_text())["preprocessing"]}
+    old = older(folder, tmp_path / "old.wl" / "embedder",
+                preprocessing=preprocessing | {"size": lite0.SIZE})  # fmt: skip
+    assert lite0.stored_version("lite0", old) == old
+    assert "old.wl: made by an older lite0, which is kept" in caplog.text
+    caplog.clear()
+    other_size = older(folder, tmp_path / "small.wl" / "embedder")
+    for asked, there in (("lite0", other_size), ("lite0", folder), ("lite0", tmp_path / "none"),
+                         ("lite0", None), ("sift", old), (folder, old)):  # fmt: skip
+        assert lite0.stored_version(asked, there) == asked
+    assert not caplog.records

@@ -9,7 +9,8 @@ import typer
 
 from ..core.errors import OptionError
 from . import option_types, output
-from .app import Device, Json, app, read_source
+from .app import Device, Json, app
+from .given_vectors import photos_of
 
 if TYPE_CHECKING:
     from ..core.types import Embedder
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 @app.command()
 def embed(
     source: Annotated[
-        Path, typer.Argument(help="A photos.csv, or a folder of photos; labels are not needed.")
+        Path,
+        typer.Argument(
+            help="A photos.csv, a folder of photos or one of tars; labels are not needed."
+        ),
     ],
     out: Annotated[
         Path,
@@ -29,9 +33,7 @@ def embed(
     ],
     embedder: Annotated[
         str | None,
-        typer.Option(
-            "--embedder", help="lite0 (the default), sift, an embedder folder or timm:NAME."
-        ),
+        typer.Option("--embedder", help="lite0 (the default), an embedder folder or timm:NAME."),
     ] = None,
     recognizer: Annotated[
         Path | None,
@@ -60,7 +62,7 @@ def embed(
         raise OptionError(f"--embedder {embedder} and -r {recognizer} given; expected one of them")
     check_new_descriptors(out)
     output.settings.until_end.enter_context(only_writer(out))
-    photos = read_source(source, labelled=False)
+    photos = photos_of(source)
     opened, transform = _opened(embedder, recognizer, device)
     with output.progress() as progress:
         done = embed_photos(
@@ -88,7 +90,14 @@ def _opened(
     from ..recognition.folder.load import load
 
     if recognizer is None:
-        return load_embedder(embedder or default_embedder(), device=device), None
+        name = embedder or default_embedder()
+        if name == "sift":
+            raise OptionError(
+                "sift learns its words from the photos that it is made for, so that the vectors of "
+                "two runs could not be compared; give one that was made: -r FOLDER, or --embedder "
+                "FOLDER/embedder, of a recognizer with sift"
+            )
+        return load_embedder(name, device=device), None
     found = load(recognizer, device=device)
     whitening = found.fitted.projection
     if whitening is None:

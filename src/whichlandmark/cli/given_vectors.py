@@ -144,13 +144,20 @@ class Distractors:
                     notes=self.notes,
                 )
             )  # fmt: skip
-        if embedder is None or self.nearest is not None:
-            given = "the vectors of the queries" if embedder is None else "--submission"
+        if embedder is None:  # refused before the work
+            return None
+        return self._embedded(photos_of(path), embedder, selection.mask, progress)
+
+    def require_vectors(self, given: str) -> None:
+        """Raises OptionError where the distractors are photos, because of what else is given."""
+        from ..features.descriptors.align import holds_descriptors
+
+        path = self.options.distractors
+        if path is not None and not holds_descriptors(path):
             raise OptionError(
                 f"--distractors {path} are photos, but {given} given; expected their vectors: "
                 f"`whichlandmark embed {path} -o distractors.npy`"
             )
-        return self._embedded(_photos(path), embedder, selection.mask, progress)
 
     def _seen(self, chunks: Iterator[tuple[list[str], Vectors]]) -> Iterator[Vectors]:
         for ids, vectors in chunks:
@@ -167,7 +174,8 @@ class Distractors:
         if not chosen.all():
             self.notes.append(
                 f"{int((~chosen).sum())} photos of --distractors are left out, because their ids "
-                f"are not among the distractors; {int(chosen.sum())} are used"
+                f"are in the database or not in the list of distractors; {int(chosen.sum())} are "
+                "used"
             )
         shown: Progress = progress("distractors")
         return embed_distractors(
@@ -176,7 +184,7 @@ class Distractors:
         )  # fmt: skip
 
 
-def _photos(path: Path) -> Photos:
+def photos_of(path: Path) -> Photos:
     """A photo table, a folder of photos, or a folder of tars as YFCC100M comes in."""
     from ..data.ilias import read_distractor_tars
 

@@ -49,11 +49,11 @@ class ProtocolOptions:
 
     def results(self) -> list[tuple[Path, str]]:
         """The files to write, and their kinds; without the submission."""
-        from ..evaluation.table_formats import KIND, check_table_name
+        from ..evaluation.table_formats import KIND, rows_to_add_to
 
         found = [(self.out, "file of results")] if self.out else []
         if self.table:
-            check_table_name(self.table)
+            rows_to_add_to(self.table)  # an error after the work would lose it
             found.append((self.table, KIND))
         return found
 
@@ -212,6 +212,10 @@ def evaluate_protocol(name: str, source: Path, options: ProtocolOptions) -> None
     _claim(name, options)
     benchmark = LOADERS[name](source, options)
     extra = Distractors(benchmark, options)
+    if not options.reads_photos():
+        extra.require_vectors("the vectors of the queries are")
+    elif name in ILIAS and options.submission:
+        extra.require_vectors("--submission is")
     with output.progress() as progress:
         vectors = given_vectors(benchmark, options)
         embedder = None

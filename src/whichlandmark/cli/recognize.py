@@ -157,7 +157,7 @@ def recognize(
     with without_garbage_collection():
         from ..core.figures import require_matplotlib
         from ..library.exports import AnswerFiles
-        from ..recognition.folder.load import load
+        from ..recognition.folder.load import load_to_answer
         from .answers import photos_of_arguments, recognize_photos
 
     given = photos_of_arguments(photos)
@@ -168,7 +168,8 @@ def recognize(
     if picture:
         require_matplotlib("--explain with a .png")
     with without_garbage_collection():
-        opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
+        given_rules = output.rules_given(rules, score, recognizer)
+        opened = load_to_answer(recognizer, rules=given_rules, device=device)
     recognize_photos(
         opened, given, evidence=evidence, explain=explain, files=files, as_json=as_json
     )
@@ -229,7 +230,8 @@ def evaluate(
     if recognizer is None:
         raise OptionError(
             "no recognizer given; expected -r FOLDER, a recognizer folder as `whichlandmark index "
-            "PHOTOS -o FOLDER` makes one, or --protocol NAME"
+            "PHOTOS -o FOLDER` makes one (whichlandmark.toml may name it), or --protocol "
+            "NAME for a benchmark of the field"
         )
     _evaluate_recognizer(
         source, recognizer, out or Path("predictions.csv"), submission=submission,

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import TypeVar
 
-from .hardware import cpu_count
+from .hardware import cpu_count, one_blas_thread
 
 Item = TypeVar("Item")
 
@@ -27,14 +27,17 @@ def map_in_threads(
     """The result of `work` on each item, in their order, computed a few items ahead.
 
     An error is raised at its item. When the consumer stops, by an error or Ctrl-C, no further item
-    is begun, and those that are running are waited for.
+    is begun, and those that are running are waited for. Meanwhile BLAS has one thread, because
+    more would wait for each other, and sums of several differ in their last bits.
 
     threads: None = one for each core; 1 = the calling thread, when the result is asked for.
     """
-    threads = threads or cpu_count()
-    if threads == 1:
-        yield from map(work, items)
-        return
+    with one_blas_thread():
+        threads = threads or cpu_count()
+        yield from map(work, items) if threads == 1 else _map(work, items, threads)
+
+
+def _map(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Generator[Result]:
     pool = ThreadPoolExecutor(threads, thread_name_prefix="work")
     waiting: deque[Future[Result]] = deque()
     try:
@@ -53,5 +56,7 @@ def in_threads(
 ) -> list[Result]:
     """As `map_in_threads`, with all results. One item alone is worked on in the calling thread."""
     given = list(items)
-    with closing(map_in_threads(work, given, threads=1 if len(given) < 2 else threads)) as results:
+    if len(given) < 2:
+        return [work(item) for item in given]
+    with closing(map_in_threads(work, given, threads=threads)) as results:
         return list(results)

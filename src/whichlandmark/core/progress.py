@@ -94,21 +94,25 @@ def _bars() -> Iterator[StartPhase]:
 
 def _plain_phase(name: str) -> NotedProgress:
     began = last = -1.0
-    first = 0
+    first = of = 0
     lock = threading.Lock()
 
     def move(done: int, total: int, note: str = "") -> None:
-        nonlocal began, last, first
+        nonlocal began, last, first, of
         with lock:
             now = time.monotonic()
             if began < 0:
-                began = last = now
-                first = done
-                _print(f"{name}: {done} of {total}")
-            elif now - last >= SECONDS_BETWEEN_LINES and done < total:
                 last = now
-                left = (now - began) * (total - done) / max(1, done - first)
-                parts = [f"{name}: {done} of {total}", f"{time_in_words(left)} left", note]
+                _print(f"{name}: {done} of {total}")
+            if total != of:  # other things are counted now, at another speed
+                began, first, of = now, done, total
+            if now - last >= SECONDS_BETWEEN_LINES and done < total:
+                last = now
+                left = ""
+                if done > first:
+                    speed = (now - began) / (done - first)
+                    left = f"{time_in_words(speed * (total - done))} left"
+                parts = [f"{name}: {done} of {total}", left, note]
                 _print(", ".join(part for part in parts if part))
 
     return move

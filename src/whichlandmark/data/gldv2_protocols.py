@@ -49,6 +49,7 @@ RETRIEVAL_RULES = (
     "there is none among the first 100",
     "queries are the test photos whose Usage is Public or Private, whole photos; the database is "
     "every index photo",
+    "photos are not turned as EXIF data say, as in the authors' code (DELF)",
 )
 
 
@@ -112,8 +113,7 @@ def retrieval_benchmark(
     Args:
         root: The data set's folder: `index` and `test`, in tars or unpacked, and their lists.
         ground_truth: The solution; None = the one in `root`.
-        with_photos: False = the vectors are given, so that solution and list of the index are
-            enough.
+        with_photos: False = vectors are given: solution and list of the index are enough.
         progress: Called with (tars and folders listed, all of them).
 
     Raises:
@@ -121,7 +121,7 @@ def retrieval_benchmark(
     """
     root = _existing(root)
     solution = read_solution(solution_file(root, "retrieval", ground_truth), "retrieval")
-    photos = _Located.of(root, progress)
+    photos = _Located.of(root, progress if with_photos else None, with_photos=with_photos)
     named = sorted(set(chain.from_iterable(solution.truth)))
     listed, notes = index_ids(root), [*photos.problems]
     unsure = listed is None
@@ -132,11 +132,10 @@ def retrieval_benchmark(
             f"{root / 'index'}, and whether these are all is not known"
         )
     database = list(dict.fromkeys([*listed, *named]))
-    there, query_there = photos.has(database), photos.has(solution.ids.tolist())
-    if not with_photos:
-        if unsure:
-            raise DataError(f"{root}: {INDEX_LISTS[0]} is missing; it says whose vectors are given")
-        there[:], query_there[:] = True, True
+    if unsure and not with_photos:
+        raise DataError(f"{root}: {INDEX_LISTS[0]} is missing; it says whose vectors are given")
+    there = photos.has(database) | (not with_photos)
+    query_there = photos.has(solution.ids.tolist()) | (not with_photos)
     for what, found in (("index photo", there), ("test photo of the solution", query_there)):
         if not found.any():
             raise DataError(
@@ -241,9 +240,11 @@ class _Located:
     problems: list[str]
 
     @classmethod
-    def of(cls, root: Path, progress: Progress | None) -> _Located:
+    def of(cls, root: Path, progress: Progress | None, *, with_photos: bool = True) -> _Located:
+        """with_photos: False = none is asked for, so that none is looked for."""
         # Not `train`: five times as many photos, none of which is asked for.
-        sources = find_sources([root, root / "index", root / "test"], (), check=False)
+        folders = [root, root / "index", root / "test"] if with_photos else []
+        sources = find_sources(folders, (), check=False)
         listings = list_sources(sources, progress=progress)
         problems = [
             f"{os.path.relpath(source.path, root)}: {listing.problem}"

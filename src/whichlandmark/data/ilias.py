@@ -22,6 +22,7 @@ The copy on Hugging Face (tars ilias-core-queries-img-000000.tar and ilias-core-
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,8 @@ from ..core.disks import read_error
 from ..core.errors import DataError
 from ..core.types import Photos, Rows
 from .webdataset import LabelSource, expand_tars, read_webdataset
+
+log = logging.getLogger("whichlandmark")
 
 NAMES = ("ilias", "mini-ilias")
 
@@ -160,9 +163,10 @@ def read_distractor_tars(folder: Path) -> Photos | None:
     photos, problems = read_webdataset([str(folder)], LabelSource(""))
     if problems:
         name, why = next(iter(problems.items()))
-        raise DataError(
-            f"{folder}: {len(problems)} tars or samples cannot be used, such as {name}: {why}"
-        )
+        said = f"{folder}: {len(problems)} tars or samples cannot be used, such as {name}: {why}"
+        if not len(photos):
+            raise DataError(said)
+        log.warning("%s", said)
     return photos
 
 

@@ -31,6 +31,10 @@ PUBLISHED = {"roxford5k": (70, 4993), "rparis6k": (70, 6322)}  # queries, photos
 
 PRECISION_AT = (1, 5, 10)
 
+MAX_PIXEL = 1e6  # of a box
+
+MAX_NAME = 255  # characters
+
 # setting → (what is right, what is ignored)
 SETTINGS = {
     "easy": (("easy",), ("junk", "hard")),
@@ -188,9 +192,9 @@ def _parse(value: Any, file: Path) -> _GroundTruth:
         raise DataError(f"{file}: has {found}; expected a dict of imlist, qimlist and gnd")
     database = _names(value["imlist"], f"{file}: imlist")
     queries = _names(value["qimlist"], f"{file}: qimlist")
-    records = value["gnd"]
-    if not isinstance(records, list | tuple | np.ndarray) or len(records) != len(queries):
-        count = len(records) if hasattr(records, "__len__") else type(records).__name__
+    records = _listed(value["gnd"])
+    if records is None or len(records) != len(queries):
+        count = type(value["gnd"]).__name__ if records is None else len(records)
         raise DataError(f"{file}: gnd has {count} entries; expected {len(queries)}, one a query")
     if not queries or not database:
         raise DataError(f"{file}: {len(queries)} queries and {len(database)} photos; expected some")
@@ -223,17 +227,16 @@ def _parse(value: Any, file: Path) -> _GroundTruth:
 
 def _names(value: Any, where: str) -> list[str]:
     """A list of names, from text or bytes. Raises DataError for anything else."""
-    if isinstance(value, np.ndarray):
-        value = value.ravel().tolist()
-    if not isinstance(value, list | tuple):
+    listed = _listed(value)
+    if listed is None:
         raise DataError(f"{where}: {type(value).__name__}; expected a list of names")
     names = []
-    for name in value:
-        if isinstance(name, bytes):
-            name = name.decode("utf-8", "replace")
-        if not isinstance(name, str) or not name.strip() or "\0" in name:
-            raise DataError(f"{where}: {str(name)[:60]!r} in the place of a photo's name")
-        names.append(str(name).strip())
+    for name in listed:
+        text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+        plain = isinstance(text, str) and text.encode("utf-8", "ignore").decode() == text
+        if not plain or not 0 < len(text.strip()) <= MAX_NAME or "\0" in text:
+            raise DataError(f"{where}: {_shown(name)!r} in the place of a photo's name")
+        names.append(str(text).strip())
     return names
 
 
@@ -251,14 +254,12 @@ def _box(value: Any, where: str) -> list[float]:
     """Left, top, right, bottom; four NaN where there is no box."""
     if value is None:
         return [np.nan] * 4
-    sides = np.asarray(value).ravel().tolist() if isinstance(value, np.ndarray) else value
-    if not isinstance(sides, list | tuple) or len(sides) != 4 or not all(
-        isinstance(side, int | float | np.number) and not isinstance(side, bool) for side in sides
-    ):  # fmt: skip
-        raise DataError(f"{where}: bbx {str(value)[:60]}; expected left, top, right, bottom")
-    left, top, right, bottom = (float(side) for side in sides)
-    if not np.isfinite([left, top, right, bottom]).all() or max(map(abs, sides)) > 1e6:
-        raise DataError(f"{where}: bbx {str(value)[:60]}; expected pixels")
+    sides = [_number(side) for side in _listed(value) or ()]
+    left, top, right, bottom = sides if len(sides) == 4 else [None] * 4
+    if left is None or top is None or right is None or bottom is None:
+        raise DataError(f"{where}: bbx {_shown(value)}; expected left, top, right, bottom")
+    if max(map(abs, (left, top, right, bottom))) > MAX_PIXEL:
+        raise DataError(f"{where}: bbx {_shown(value)}; expected pixels")
     if right <= left or bottom <= top:
         raise DataError(
             f"{where}: bbx {left:g}, {top:g}, {right:g}, {bottom:g} has no pixels; expected left, "
@@ -269,22 +270,46 @@ def _box(value: Any, where: str) -> list[float]:
 
 def _rows(value: Any, database: int, where: str) -> Rows:
     """Row numbers of the database, counted from 0."""
-    if value is None:
-        value = []
-    listed = value.ravel().tolist() if isinstance(value, np.ndarray) else value
-    if not isinstance(listed, list | tuple):
+    listed = [] if value is None else _listed(value)
+    if listed is None:
         raise DataError(f"{where}: {type(value).__name__}; expected a list of row numbers")
     rows = []
-    for row in listed:
-        if isinstance(row, bool) or not isinstance(row, int | float | np.number) or row != int(row):
-            raise DataError(f"{where}: {str(row)[:40]!r}; expected row numbers of imlist")
-        rows.append(int(row))
-        if not 0 <= rows[-1] < database:
+    for given in listed:
+        row = _number(given)
+        if row is None or row != int(row):
+            raise DataError(f"{where}: {_shown(given)!r}; expected row numbers of imlist")
+        if not 0 <= row < database:
             raise DataError(
-                f"{where}: row {rows[-1]}, but imlist has rows 0 to {database - 1}; rows are "
+                f"{where}: row {row:.0f}, but imlist has rows 0 to {database - 1}; rows are "
                 "counted from 0"
             )
+        rows.append(int(row))
     return np.array(rows, dtype=np.int64)
+
+
+def _listed(value: Any) -> list[Any] | tuple[Any, ...] | None:
+    """The members of a list or of an array of any shape; None = it is neither."""
+    if isinstance(value, np.ndarray):
+        flat: list[Any] = value.ravel().tolist()
+        return flat
+    return value if isinstance(value, list | tuple) else None
+
+
+def _number(value: Any) -> float | None:
+    """A finite number; None = it is none."""
+    if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _shown(value: Any) -> str:
+    """The beginning of a value, on one line."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 60 else text[:60] + "…"
 
 
 def _find_photos(source: Path, file: Path, name: str) -> tuple[Path, dict[str, str]]:
@@ -301,18 +326,18 @@ def _find_photos(source: Path, file: Path, name: str) -> tuple[Path, dict[str, s
 
 
 def _photos_below(folder: Path) -> dict[str, str]:
-    """Name → path; of several, the one nearest to the folder, then the first by name."""
-    found: dict[str, tuple[int, str]] = {}
+    """Name → path; of several, the one nearest to the folder, a .jpg, then the first by name."""
+    found: dict[str, tuple[int, bool, str]] = {}
     for above, folders, files in os.walk(folder):
         folders.sort()
         depth = len(Path(above).parts)
         for file in sorted(files):
             stem, suffix = os.path.splitext(file)
             key = stem if suffix.lower() in SUFFIXES else file if not suffix else ""
-            path = (depth, os.path.join(above, file))
+            path = (depth, suffix != ".jpg", os.path.join(above, file))
             if key and (key.lower() not in found or path < found[key.lower()]):
                 found[key.lower()] = path
-    return {key: path for key, (_, path) in found.items()}
+    return {key: path for key, (*_, path) in found.items()}
 
 
 def _table(

@@ -128,12 +128,16 @@ class _Columns:
     def _gap_authors(self, name: str, chosen: NDArray[np.bool_]) -> ProtocolRow:
         named = chosen & self.predicted
         ids, landmarks = self.ids[named].tolist(), int((chosen & self.landmark).sum())
+        given = self.score[named].tolist()
         value = gap_authors(
-            self.score[named], self.right[named], landmarks,
-            ids=ids, classes=self.guess[named].tolist(),
-        )  # fmt: skip
+            self.score[named],
+            self.right[named],
+            landmarks,
+            ids=ids,
+            classes=self.guess[named].tolist(),
+        )
         # Without ties, in the authors' order; a photo drawn twice ties with itself alone.
-        order = sorted(range(len(ids)), key=lambda row: (-self.score[named][row], ids[row]))
+        order = sorted(range(len(ids)), key=lambda row: (-given[row], ids[row]))
         place = np.empty(len(ids))
         place[order] = -np.arange(len(ids), dtype=np.float64)
         score = np.full(len(self.ids), -np.inf)

@@ -143,7 +143,7 @@ def image_size(embedder: Embedder) -> str:
         return f"short side at least {embedder.short_side} px"
     how = embedder.input_pipeline.preprocessing
     side = {"squash": "squashed to", "crop": "central square of"}.get(how.fit, "long side")
-    padded = ", padded" if how.fit == "pad" else ""
+    padded = ", padded" if how.fit in ("pad", "pad-center") else ""
     scales = embedder.input_pipeline.views.scales
     several = f", {len(scales)} scales" if len(scales) > 1 else ""
     return f"{side} {how.size} px{padded}{several}"

@@ -119,13 +119,13 @@ class ProtocolResult:
                 + ", ".join(means)
             )
         found += [
-            f"left out: {count} queries do not count in {setting}"
+            f"left out: {count} {'query' if count == 1 else 'queries'} of {setting}"
             for setting, count in self.left_out.items()
             if count
         ]
         if self.missing:
             found.append(
-                f"missing: {len(self.missing)} photos of the ground truth, such as "
+                f"missing: {len(self.missing)} of the photos of the ground truth, such as "
                 f"{self.missing[0]}; a query counts 0, a photo is never retrieved"
             )
         found += [f"note: {note}" for note in self.notes]

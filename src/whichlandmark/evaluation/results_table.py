@@ -15,6 +15,8 @@ from ..core.errors import DataError
 from ..core.files import read_json
 from .challenges import GAP, PRESENT
 
+MAX_RESULT_BYTES = 100_000_000
+
 NO_DIM = "–"  # of a submission
 
 R1M = 1_001_001  # photos of the distractors that Oxford and Paris are extended by
@@ -55,10 +57,10 @@ def _revisited(short: str, protocol: str) -> list[Column]:
 COLUMNS = (
     *_revisited("ROxf", "roxford5k"),
     *_revisited("RPar", "rparis6k"),
-    Column("GLDv2 mAP@100", "public", "gldv2-retrieval", "public", "mAP@100", None),
-    Column("GLDv2 mAP@100", "private", "gldv2-retrieval", "private", "mAP@100", None),
-    Column("GLDv2 GAP", "public", "gldv2-recognition", "public", GAP, None),
-    Column("GLDv2 GAP", "private", "gldv2-recognition", "private", GAP, None),
+    Column("GLDv2 mAP@100", "public", "gldv2-retrieval", "public", "mAP@100"),
+    Column("GLDv2 mAP@100", "private", "gldv2-retrieval", "private", "mAP@100"),
+    Column("GLDv2 GAP", "public", "gldv2-recognition", "public", GAP),
+    Column("GLDv2 GAP", "private", "gldv2-recognition", "private", GAP),
     Column("mini-ILIAS mAP@1000", "", "mini-ilias", "all", "mAP@1000", None),
     Column("ILIAS mAP@1000", "", "ilias", "all", "mAP@1000", None),
 )
@@ -194,7 +196,13 @@ def _same_rules(a: TableRow, b: TableRow) -> bool:
 
 def read_result(path: Path) -> TableRow:
     """The row of a result file. Raises DataError naming it."""
+    if path.is_file() and path.stat().st_size > MAX_RESULT_BYTES:
+        raise DataError(f"{path}: more than {MAX_RESULT_BYTES // 1_000_000} MB; no result file")
     try:
-        return row_of(read_json(path))
+        facts = read_json(path)
+    except RecursionError:
+        raise DataError(f"{path}: nested too deeply; no result file") from None
+    try:
+        return row_of(facts)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None

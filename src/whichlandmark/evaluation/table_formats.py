@@ -46,10 +46,14 @@ def add_to_table(path: Path, rows: Sequence[TableRow]) -> None:
         OptionError: For another end, or a file of another origin.
         DataError: When the table there cannot be read any more.
     """
+    write_table(path, [*rows_to_add_to(path), *rows])
+
+
+def rows_to_add_to(path: Path) -> list[TableRow]:
+    """The rows of the table that is there; call it before the work. Raises as `add_to_table`."""
     check_table_name(path)
     require_own_result(path, KIND)
-    earlier = _read_table(path) if path.exists() and path.stat().st_size else []
-    write_table(path, [*earlier, *rows])
+    return _read_table(path) if path.exists() and path.stat().st_size else []
 
 
 def write_table(path: Path, rows: Sequence[TableRow]) -> None:

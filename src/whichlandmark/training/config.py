@@ -46,6 +46,7 @@ SPANS = {  # setting → the numbers that it takes
     "first_crop": count(0, 4096), "least_area": Span(0.01, 1), "jitter": SHARE,
     "epochs": count(1, 100_000), "landmarks_per_batch": count(2, MAX_BATCH),
     "photos_per_landmark": count(1, MAX_BATCH), "subspaces": count(), "regroup_every": count(0),
+    "centre_photos": count(0),
     "margin": Span(0, 2), "arcface_scale": Span(0, 1000, above=True),
     "arcface_margin": Span(0, math.pi / 2, below=True, note="radians"),
     "arcface_centres": count(1, 100),
@@ -93,6 +94,8 @@ class TrainConfig:
             loss "arcface" only.
         subspaces: Groups of look-alike landmarks, 1 or more.
         regroup_every: Epochs between two groupings; 0 = group once, before the first epoch.
+        centre_photos: Photos of each landmark that are embedded for a grouping, at most, where the
+            validation does not embed them all anyway (a database of its own); 0 = all.
         loss: "triplet", "arcface", or "both" = their sum.
         mining: Which triplets count: "batch_hard", "batch_all" (Hermans et al., 2017) or
             "semi_hard" (FaceNet, CVPR 2015).
@@ -159,6 +162,7 @@ class TrainConfig:
     batches: Literal["subspaces", "mixed", "shuffled"] = "subspaces"
     subspaces: int = 20
     regroup_every: int = 1
+    centre_photos: int = 0
     # Loss
     loss: Literal["triplet", "arcface", "both"] = "both"
     mining: Literal["batch_hard", "batch_all", "semi_hard"] = "batch_hard"

@@ -133,6 +133,8 @@ class TrainingData:
         if validation:
             self.train = usable
             self.database, self.queries = validation
+            if _same_photos(self.database, photos):  # their vectors also give the subspaces
+                self.database = usable
         else:
             self.train, self.queries = usable.split(test=config.validation, seed=config.seed)
             self.database = self.train
@@ -260,6 +262,14 @@ def table_hash(*tables: Photos) -> str:
             digest.update(f"{photo_id}\0{landmark}\n".encode())
         digest.update(b"\n")
     return digest.hexdigest()[:16]
+
+
+def _same_photos(one: Photos, other: Photos) -> bool:
+    """Whether two tables have the same photos with the same landmarks, in order."""
+    return all(
+        np.array_equal(getattr(one, name), getattr(other, name))
+        for name in ("ids", "paths", "landmarks")
+    )
 
 
 def _aspect_ratio(path: str) -> float:

@@ -24,6 +24,19 @@ def class_centres(vectors: NDArray[np.float32], codes: Rows, count: int) -> NDAr
     return np.asarray(sums / np.maximum(lengths, 1e-12), dtype=np.float32)
 
 
+def photos_of_each(codes: Rows, count: int, *, seed: Sequence[int]) -> Rows:
+    """Rows of at most `count` photos of each landmark, drawn at random, ascending; 0 = all.
+
+    codes: (N,) landmark of each photo.
+    """
+    if not count:
+        return np.arange(len(codes))
+    order = np.lexsort((np.random.default_rng(list(seed)).random(len(codes)), codes))
+    sorted_codes = codes[order]
+    rank = np.arange(len(codes)) - np.searchsorted(sorted_codes, sorted_codes)
+    return np.sort(order[rank < count])
+
+
 def subspaces(centres: NDArray[np.float32], count: int, *, seed: int, smallest: int) -> Rows:
     """Group look-alike landmarks by k-means on their centres: (C, D) → (C,) subspace numbers.
 

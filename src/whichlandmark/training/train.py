@@ -1,8 +1,8 @@
 """Train an embedder on labelled photos.
 
-Each epoch: embed all photos → class centres → subspaces of look-alike landmarks → P×K batches →
-loss → validation by GAP. The vectors computed for the validation of one epoch also give the
-subspaces of the next.
+Each epoch: class centres → subspaces of look-alike landmarks → P×K batches → loss → validation by
+GAP. Where the training photos are the database of the validation, its vectors also give the
+subspaces of the next epoch; otherwise `centre_photos` of each landmark are embedded for them.
 
 The same loop runs in one or several processes (`accelerate launch`, `torchrun`): each process loads
 its share of every batch, and the loss is computed over the whole batch.
@@ -91,6 +91,8 @@ def _run_training(run: Trainer) -> TorchEmbedder:
 def _one_epoch(run: Trainer, state: RunState, log: RunLog) -> None:
     started = time.monotonic()
     epochs, every = run.config.epochs, run.config.checkpoint_every * run.config.accumulate
+    if not len(state.groups):  # the run had ended, and was made longer
+        run.regroup(state, None)
     batches = run.data.batches(state)
     for step, pixels in enumerate(run.load(batches, state), state.step):
         loss, active = run.train_step(pixels, batches[step], state, len(batches))
@@ -108,7 +110,7 @@ def _one_epoch(run: Trainer, state: RunState, log: RunLog) -> None:
             run.save(state)
         run.position = (state.epoch * len(batches) + state.step, epochs * len(batches))
         run.report_progress(log.status)
-    vectors = run.embed(run.data.train)[0] if run.needs_train_vectors(state) else None
+    vectors = run.embed(run.data.train)[0] if run.validates_with_training_photos() else None
     row = {**run.validate(vectors), **run.summary(state)}
     if row[SELECTION_METRIC] > log.best(SELECTION_METRIC):
         run.save_embedder()

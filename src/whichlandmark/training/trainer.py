@@ -56,7 +56,7 @@ from .loader import (
 )
 from .losses import hardest_gaps
 from .optimizer import freeze, new_average, schedule, set_lr, train_mode
-from .samplers import class_centres, subspaces
+from .samplers import class_centres, photos_of_each, subspaces
 
 Report = Callable[[int, int, str], None]  # (batches done, batches in all, message)
 
@@ -277,9 +277,11 @@ class Trainer:
             self.report(*self.position, text)
 
     def _report_embedding(self, done: int, photos: int) -> None:
-        self.report_progress(
-            f"embedding {done * self.processes:,} of {photos * self.processes:,} photos"
-        )
+        done, photos = done * self.processes, photos * self.processes
+        if self.position[0]:
+            self.report_progress(f"embedding {done:,} of {photos:,} photos")
+        elif self.report and done < photos:  # before the first batch, these are all there is
+            self.report(done, photos, "embedding photos before the first batch")
 
     def _current_embedder(self) -> TorchEmbedder:
         """The embedder as it would be saved now, with the moving average of the weights if any.
@@ -296,9 +298,9 @@ class Trainer:
             licence=licence_of_start(self.config, net),
         )
 
-    def needs_train_vectors(self, state: RunState) -> bool:
-        """Whether the training photos are the database, or are grouped for the next epoch."""
-        return self.data.database is self.data.train or self._groups_next(state)
+    def validates_with_training_photos(self) -> bool:
+        """Whether the training photos are the database of the validation."""
+        return self.data.database is self.data.train
 
     def _groups_next(self, state: RunState) -> bool:
         every = self.config.regroup_every
@@ -307,13 +309,26 @@ class Trainer:
         )
 
     def regroup(self, state: RunState, vectors: Vectors | None) -> None:
-        """Group landmarks into subspaces for the next epoch; vectors: of the training photos."""
+        """Group landmarks into subspaces for the next epoch.
+
+        vectors: of the training photos; None = they were not needed for the validation, so that
+        `centre_photos` of each landmark are embedded here: at the end of an epoch, but after the
+        last one only once the run is made longer.
+        """
         config = self.config
         if config.batches != "subspaces":
             state.groups = np.zeros(self.data.landmarks, dtype=np.int64)
-        elif vectors is not None and self._groups_next(state):
+        elif self._groups_next(state):
+            codes = self.data.codes
+            if vectors is None and state.step and state.epoch + 1 == config.epochs:
+                state.groups = np.zeros(0, dtype=np.int64)
+                return
+            if vectors is None:
+                rows = photos_of_each(codes, config.centre_photos, seed=(config.seed, state.total))
+                codes = codes[rows]
+                vectors = self.embed(self.data.train.take(rows))[0]
             state.groups = subspaces(
-                class_centres(vectors, self.data.codes, self.data.landmarks),
+                class_centres(vectors, codes, self.data.landmarks),
                 config.subspaces,
                 seed=config.seed,
                 smallest=config.landmarks_per_batch,

@@ -6,7 +6,9 @@ beyond `MAX_ARRAY_BYTES` are kept in a temporary file, and distractors pass by i
 
 from __future__ import annotations
 
+import mmap
 import os
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -77,6 +79,7 @@ def aligned(
             changed += int((abs(lengths[wanted & ~empty] - 1) > UNIT_TOLERANCE).sum())
             kept = place[wanted & ~empty]
             vectors[kept], present[kept] = unit[wanted & ~empty], True
+            _release(vectors)
         facts = dict(file.facts)
     if zeros:
         notes.append(f"{file.name}: {_some(zeros)} a vector of zeros, and count as missing")
@@ -168,8 +171,8 @@ def descriptor_chunks(
         for count, text in (
             (zeros, f"{path}: {zeros} vectors of zeros are left out"),
             (changed, f"{path}: {changed} vectors did not have length 1 and were given it"),
-            (left_out, f"{path}: {left_out} vectors are left out, because their ids are not among "
-                       f"the distractors; {taken} are used"),
+            (left_out, f"{path}: {left_out} vectors are left out, because their ids are in the "
+                       f"database or not in the list of distractors; {taken} are used"),
             (without_ids, f"{path}: no ids in {', '.join(without_ids[:MAX_NAMED])}, so all vectors "
                           "are used as distractors"),
         )
@@ -304,6 +307,16 @@ def _table(rows: int, dim: int) -> Any:
         with tempfile.TemporaryFile() as file:  # the array keeps it until it is not used any more
             return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
     return np.zeros(shape, dtype=np.float32)
+
+
+def _release(vectors: Any) -> None:
+    """Let the pages of a temporary file that were written leave the process; they stay in the file.
+
+    Only where that is so for a shared map: on Linux.
+    """
+    mapped: mmap.mmap | None = getattr(vectors, "_mmap", None)
+    if mapped is not None and sys.platform == "linux":
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _some(ids: list[str]) -> str:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 from ...core.csv_files import open_csv
 from ...core.errors import DataError
+from ...core.files import read_json
 
 MAX_IDS = 50_000_000  # of one file
+
+MAX_FACTS_BYTES = 1_000_000  # of a .about.json
 
 MAX_ID_LENGTH = 4096  # bytes
 
@@ -44,6 +47,15 @@ def ids_beside(path: Path) -> list[str] | None:
         with open(file, encoding="utf-8-sig") as text:
             return checked_ids([line.rstrip("\r\n") for line in text if line.strip()], file)
     return None
+
+
+def facts_beside(path: Path) -> dict[str, str]:
+    """What NAME.about.json says of the vectors, as `write` writes it; {} = there is none."""
+    file = path.with_name(f"{path.stem}.about.json")
+    if not file.is_file() or file.stat().st_size > MAX_FACTS_BYTES:
+        return {}
+    said = read_json(file)
+    return {key: value[:1000] for key, value in said.items() if isinstance(value, str)}
 
 
 def checked_ids(ids: object, path: Path) -> list[str]:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from ...core.disks import refuse_special
 from ...core.errors import DataError, OptionError
 from .hdf5 import open_hdf5
-from .ids import checked_ids, ids_beside
+from .ids import checked_ids, facts_beside, ids_beside
 from .stored import DescriptorFile, Role, chosen, no_floats, of_array, readable
 
 SUFFIXES = (".npy", ".safetensors", ".h5", ".hdf5", ".mat")
@@ -85,8 +85,12 @@ def _open_npy(path: Path, array: str, role: Role) -> Iterator[DescriptorFile]:
     with open(path, "rb") as file:
         if file.read(6) != b"\x93NUMPY":
             raise DataError(f"{path}: not a .npy file, though its name says so")
+
+    def mapped() -> Any:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+
     try:
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        stored = mapped()
     except ValueError as error:
         if "pickle" in str(error) or "Python objects" in str(error):
             raise DataError(
@@ -94,7 +98,7 @@ def _open_npy(path: Path, array: str, role: Role) -> Iterator[DescriptorFile]:
                 "as np.save('vectors.npy', np.asarray(X, 'float32'))"
             ) from None
         raise
-    yield of_array(str(path), stored, ids_beside(path))
+    yield of_array(str(path), stored, ids_beside(path), facts_beside(path), reopen=mapped)
 
 
 @contextmanager
@@ -121,11 +125,15 @@ def _open_safetensors(path: Path, array: str, role: Role) -> Iterator[Descriptor
     dtype = np.dtype(_FLOATS[kind])
     if start < 0 or end - start != math.prod(shape) * dtype.itemsize or 8 + length + end > size:
         raise DataError(f"{path}: cut short, or damaged: {name} is not inside the file")
-    stored = np.memmap(path, dtype, "r", 8 + length + start, tuple(shape))
+
+    def mapped() -> Any:
+        return np.memmap(path, dtype, "r", 8 + length + start, tuple(shape))
+
     ids = said.get("ids")
     found = checked_ids(json.loads(ids), path) if ids is not None else ids_beside(path)
     facts = {key: str(text) for key, text in said.items() if key != "ids"}
-    yield of_array(str(path), stored, found, facts, wide=_of_bfloat16 if kind == "BF16" else None)
+    wide = _of_bfloat16 if kind == "BF16" else None
+    yield of_array(str(path), mapped(), found, facts, wide, mapped)
 
 
 def _of_bfloat16(part: NDArray[Any]) -> NDArray[Any]:

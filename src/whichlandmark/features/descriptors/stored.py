@@ -117,10 +117,12 @@ def of_array(
     ids: list[str] | None,
     facts: dict[str, str] | None = None,
     wide: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+    reopen: Callable[[], Any] | None = None,
 ) -> DescriptorFile:
     """Vectors in a stored array; axes of length 1, as torch's pooling leaves them, are dropped.
 
-    wide: turns a part into floats, where numpy has no such type.
+    wide: turns a part into floats, where numpy has no such type. reopen: maps the file again for
+    each part, because pages of a map that were read stay in the process until it is closed.
     """
     if wide is None and stored.dtype.kind != "f":
         raise no_floats(name, str(stored.dtype))
@@ -128,15 +130,15 @@ def of_array(
     flat = math.prod(shape[1:]) if len(shape) > 1 else 0
     if len(shape) < 2 or flat != max(shape[1:]) or not shape[0] or not flat:
         raise DataError(f"{name}: an array of shape {shape}; expected (photos, dimensions)")
-    make = wide or np.asarray
+    make, opened = wide or np.asarray, reopen or (lambda: stored)
 
     def read(start: int, stop: int) -> NDArray[Any]:
-        return np.asarray(make(stored[start:stop])).reshape(-1, flat)
+        return np.array(make(opened()[start:stop])).reshape(-1, flat)
 
     def columns(start: int, stop: int) -> NDArray[Any]:
         if len(shape) > 2:
             raise DataError(f"{name}: an array of shape {shape}; expected (photos, dimensions)")
-        return np.asarray(make(stored[:, start:stop]))
+        return np.array(make(opened()[:, start:stop]))
 
     found = DescriptorFile(name, (shape[0], flat), read, columns, ids, facts or {})
     if ids is not None and len(ids) not in found.shape:

@@ -80,6 +80,10 @@ class SoonestEmbedder:
         """Minimum short side, in pixels, of a decoded photo."""
         return self.first.short_side
 
+    def open_soon(self) -> None:
+        """Open the network that answers first in a thread."""
+        self.first.open_soon()
+
     def save(self, folder: Path, /) -> None:
         """Save the embedder."""
         self.first.save(folder)

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from importlib import resources, util
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ from ...core.errors import ModelError, OptionError
 from ...core.files import atomic_file
 from ..preprocessing import InputPipeline, Preprocessing, Views
 from .place_evidence import STRUCTURES, PlaceEvidence
-from .record import FLOAT_FILE, sha256, write_record
+from .record import FLOAT_FILE, RECORD_FILE, read_record, sha256, write_record
+
+log = logging.getLogger("whichlandmark")
 
 NAME = "lite0"
 
@@ -119,6 +122,31 @@ def write_lite0(folder: Path, preprocessing: Preprocessing, views: Views | None 
         **evidence.save(folder),
     }
     write_record(folder, record, [FLOAT_FILE, evidence.FILE])
+
+
+def stored_version(embedder: str | Path, folder: Path | None) -> str | Path:
+    """The folder in the place of "lite0" where it holds an older version of the same embedder.
+
+    Vectors of two poolings are never mixed, so that a gallery keeps the version that made it.
+    """
+    if embedder != NAME or folder is None or not (folder / RECORD_FILE).is_file():
+        return embedder
+    record = read_record(folder)
+    default = InputPipeline(default_preprocessing(), Views()).settings()
+    same = all(record.get(name) == value for name, value in json.loads(json.dumps(default)).items())
+    if record.get("kind") != NAME or record.get("pooling") == POOLING or not same:
+        return embedder
+    log.warning(
+        "%s: made by an older lite0, which is kept, because vectors of two versions cannot be "
+        "compared; index the photos into a new folder for the present one, which finds more",
+        folder.parent,
+    )
+    return folder
+
+
+def default_preprocessing() -> Preprocessing:
+    """How photos are prepared unless a size or fit is given."""
+    return Preprocessing(size=SIZE, mean=PIXEL_MEAN, std=PIXEL_STD)
 
 
 def read_tensors() -> Tensors:

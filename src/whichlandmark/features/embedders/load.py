@@ -90,10 +90,10 @@ def load_embedder(
         device: "auto" = a GPU if there is one and torch is installed, else the CPU; "cpu"; "cuda",
             "cuda:1" ….
         runtime: Runs an exported network on the CPU: "onnxruntime", "openvino" or "torch"; None =
-            the fastest one measured by `whichlandmark doctor`, else ONNX Runtime. That one, or a
-            GPU, is opened when so many photos have been asked for that it gains time.
-        callers: Number of threads that call an exported network at the same time, 1 or more; they
-            share the cores. With several, as in a server, the fastest runtime is opened at once.
+            the fastest measured by `whichlandmark doctor`, opened when as many photos are asked
+            for as it takes to gain time; else ONNX Runtime.
+        callers: Number of threads that call an exported network at the same time and share the
+            cores. With several, as in a server, the fastest runtime is opened at once.
 
     Returns:
         An embedder: (H, W, 3) uint8 RGB images of any sizes → (N, dim) float32 unit rows.
@@ -135,6 +135,13 @@ def load_embedder(
         raise cannot_open(folder, record)
     if runtime is None and callers == 1 and (soonest := soonest_embedder(folder, record, device)):
         return soonest
+    return _of_one_runtime(folder, record, device, runtime, callers)
+
+
+def _of_one_runtime(
+    folder: Path, record: dict[str, Any], device: str, runtime: str | None, callers: int
+) -> Embedder:
+    kind = record.get("kind")
     if kind != "onnx" and needs_torch(folder, record, device, runtime):
         return load_torch(folder, device=device)
     if kind == "onnx" and (device not in ("auto", "cpu") or runtime == "torch"):

@@ -2,7 +2,7 @@
 
 A descriptor has 4 × 4 cells of 8 directions, as Lowe's and as OpenCV's, in OpenCV's order: matched
 with descriptors of `cv2.SIFT`, which older galleries store, they prove as many pairs as among
-themselves (benchmarks/LOG.md). In place of all pixels under a cell, 20 × 20 samples of a point's
+themselves (benchmarks/LOG.md). In place of all pixels under a cell, 16 × 16 samples of a point's
 surroundings are taken, so that all points have equally many.
 
 A gradient is split between the two nearest of the 8 directions as a sum of these two vectors, which
@@ -28,11 +28,9 @@ DIRECTIONS = 8
 
 CELL_SIGMAS = 3.0  # width of a cell
 
-SAMPLES = 20  # a side; they cover the cells and half a cell around them
+SAMPLES = 16  # a side; they cover the cells and half a cell around them
 
 SAMPLE_SIGMAS = (CELLS + 1) * CELL_SIGMAS / SAMPLES  # between neighbouring samples
-
-GREY_STEPS = 16  # of a grey level
 
 WEIGHT_STEPS = 64  # of a sample's weight
 
@@ -40,14 +38,20 @@ MAX_SHARE = 0.2  # of a descriptor's length that one of its values may have
 
 OPENCV_STEPS = 512  # of the length of a descriptor, in which `cv2.SIFT` rounds its values to bytes
 
+MOST_SAMPLED = 1024  # points at once, because OpenCV's results have fewer than 2¹⁵ rows
+
 CHUNK = 64  # points whose samples stay in the processor's cache
 
 
 def upright_sift(pyramid: Pyramid, points: ScalePoints) -> NDArray[np.uint8]:
     """(n, 128) descriptors of points of a pyramid, as bytes like those of `cv2.SIFT`."""
     surroundings = _sampled(pyramid, points)
+    # One for all chunks, because memory that is new to the process takes longer than the work.
+    split = np.empty((DIRECTIONS, CHUNK, SAMPLES * SAMPLES), np.float32)
     with one_blas_thread():
-        parts = [_histograms(surroundings[i : i + CHUNK]) for i in range(0, len(points), CHUNK)]
+        parts = [
+            _histograms(surroundings[i : i + CHUNK], split) for i in range(0, len(points), CHUNK)
+        ]
     raw = np.concatenate([np.empty((0, CELLS * CELLS * DIRECTIONS)), *parts])
     lengths = np.linalg.norm(raw, axis=1, keepdims=True)
     raw = np.minimum(raw, MAX_SHARE * lengths)
@@ -56,16 +60,16 @@ def upright_sift(pyramid: Pyramid, points: ScalePoints) -> NDArray[np.uint8]:
 
 
 def _sampled(pyramid: Pyramid, points: ScalePoints) -> Floats:
-    """(n, 22, 22): grey levels around each point, in whole steps of 1/16; a margin of 1 sample."""
+    """(n, 18, 18): grey levels around each point; 16 × 16 and a margin of 1 sample."""
     import cv2
 
     side = SAMPLES + 2
     offsets = ((np.arange(side) - (side - 1) / 2) * SAMPLE_SIGMAS).astype(np.float32)
     sampled = np.empty((len(points), side, side), np.float32)
-    for octave, layer in sorted(set(zip(points.octave.tolist(), points.layer.tolist()))):
+    for octave, layer in np.unique([points.octave, points.layer], axis=1).T.tolist():
         rows = np.flatnonzero((points.octave == octave) & (points.layer == layer))
         pixel = np.float32(2**octave)
-        for part in np.split(rows, range(CHUNK, len(rows), CHUNK)):
+        for part in np.split(rows, range(MOST_SAMPLED, len(rows), MOST_SAMPLED)):
             steps = points.sigma[part, None] * offsets
             x, y = points.x[part, None] / pixel + steps, points.y[part, None] / pixel + steps
             shape = (len(part), side, side)
@@ -76,11 +80,14 @@ def _sampled(pyramid: Pyramid, points: ScalePoints) -> Floats:
                 cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE,
             )  # fmt: skip
             sampled[part] = found.reshape(shape)
-    return np.rint(sampled * np.float32(GREY_STEPS))
+    return sampled
 
 
-def _histograms(samples: Floats) -> NDArray[np.float64]:
-    """(n, 128): the gradients of each cell by direction, of (n, 22, 22) grey levels."""
+def _histograms(samples: Floats, space: Floats) -> NDArray[np.float64]:
+    """(n, 128): the gradients of each cell by direction, of (n, 18, 18) grey levels.
+
+    space: (8, n or more, 256), overwritten.
+    """
     count = len(samples)
     shape = (count, SAMPLES * SAMPLES)
     right = (samples[:, 1:-1, 2:] - samples[:, 1:-1, :-2]).reshape(shape)
@@ -91,7 +98,7 @@ def _histograms(samples: Floats) -> NDArray[np.float64]:
     surplus = (east + west) - (north + south)
     across = np.maximum(surplus, 0)
     along = across - surplus
-    split = np.empty((DIRECTIONS, *shape), np.float32)
+    split = space[:, :count]
     sides = ((east, across), (east, north), (north, along), (west, north),
              (west, across), (west, south), (south, along), (east, south))  # fmt: skip
     for direction, (one, other) in enumerate(sides):
@@ -104,7 +111,7 @@ def _histograms(samples: Floats) -> NDArray[np.float64]:
 
 @cache
 def _cell_weights() -> Floats:
-    """(400, 16): what a sample weighs in each cell, in whole steps of 1/64.
+    """(256, 16): what a sample weighs in each cell, in whole steps of 1/64.
 
     Bilinear between the centres of cells, times a Gaussian around the point as wide as two cells.
     """
@@ -113,4 +120,4 @@ def _cell_weights() -> Floats:
     side = np.maximum(0, 1 - np.abs(places[:, None] - centres))
     side *= np.exp(-(places**2) / (CELLS**2 / 2))[:, None]
     weights = (side[:, None, :, None] * side[None, :, None, :]).reshape(-1, CELLS * CELLS)
-    return np.rint(weights * WEIGHT_STEPS).astype(np.float32)
+    return np.asarray(np.rint(weights * WEIGHT_STEPS), dtype=np.float32)

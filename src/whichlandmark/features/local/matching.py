@@ -64,9 +64,13 @@ def verify_many(
     options = options or MatchOptions()
     query_matrix = _query_matrix(query)
     loosest = max(options.ratio, LOOSE_RATIO)
+    # One for all photos, because memory that is new to the process takes as long as the products.
+    most = max((len(other.points) for other in others), default=0)
+    space = np.empty(len(query.points) * most, np.float32)
     with one_blas_thread():
         matched = [
-            _mutual_matches(query_matrix, _gallery_matrix(other), loosest) for other in others
+            _mutual_matches(query_matrix, _gallery_matrix(other), loosest, space)
+            for other in others
         ]
     verified = []
     for found, other in zip(matched, others, strict=True):
@@ -85,7 +89,8 @@ def verify_many(
 def matches(a: Keypoints, b: Keypoints, ratio: float = 0.85) -> Rows:
     """(m, 2) rows of a and b that are mutual nearest neighbours and pass the ratio test."""
     with one_blas_thread():
-        return _mutual_matches(_query_matrix(a), _gallery_matrix(b), ratio).pairs
+        space = np.empty(len(a.points) * len(b.points), np.float32)
+        return _mutual_matches(_query_matrix(a), _gallery_matrix(b), ratio, space).pairs
 
 
 def fit_homography(
@@ -148,21 +153,27 @@ class _Matches:
 
 
 def _mutual_matches(
-    query_matrix: NDArray[np.float32], gallery_matrix: NDArray[np.float32], ratio: float
+    query_matrix: NDArray[np.float32],
+    gallery_matrix: NDArray[np.float32],
+    ratio: float,
+    space: NDArray[np.float32],
 ) -> _Matches:
-    """Those that pass the ratio test."""
-    if min(len(query_matrix), len(gallery_matrix)) < 2:
+    """Those that pass the ratio test. space: at least one number for each pair, overwritten."""
+    shape = len(query_matrix), len(gallery_matrix)
+    if min(shape) < 2:
         return _Matches(np.empty((0, 2), dtype=np.int64), np.empty(0), np.empty(0))
-    distances = query_matrix @ gallery_matrix.T  # squared
+    distances = space[: shape[0] * shape[1]].reshape(shape)  # squared
+    np.matmul(query_matrix, gallery_matrix.T, out=distances)
     rows = np.arange(len(distances))
     best = distances.argmin(axis=1)
-    mutual = np.flatnonzero(distances.argmin(axis=0)[best] == rows)
-    nearest = distances[mutual, best[mutual]].astype(np.float64)
+    least = distances[rows, best]
     distances[rows, best] = np.inf
-    second = distances[mutual].min(axis=1).astype(np.float64)
-    found = _Matches(np.stack([mutual, best[mutual]], axis=1), nearest, second)
-    good = found.within(ratio)
-    return _Matches(found.pairs[good], nearest[good], second[good])
+    second = distances.min(axis=1).astype(np.float64)
+    distances[rows, best] = least
+    nearest = least.astype(np.float64)
+    clear = np.flatnonzero(nearest <= ratio**2 * second)
+    good = clear[distances[:, best[clear]].argmin(axis=0) == clear]  # mutual
+    return _Matches(np.stack([good, best[good]], axis=1), nearest[good], second[good])
 
 
 def _magsac(

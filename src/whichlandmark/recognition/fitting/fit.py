@@ -252,11 +252,14 @@ def _held_out_logits(
     groups, group_of = np.unique(examples.group, return_inverse=True)
     fold_of = np.random.default_rng(0).permutation(len(groups)) % FOLDS
     logits = np.full(examples.codes.shape, -np.inf)
-    for fold in range(FOLDS):
+
+    def score(fold: int) -> None:
         held = np.flatnonzero(fold_of[group_of] == fold)
         rest = np.flatnonzero(fold_of[group_of] != fold)
         stacker = _fit(names, examples.take(rest), default)
         logits[held] = stacker.logits(examples.features[held])
+
+    in_threads(score, range(FOLDS))
     return np.where(examples.codes < 0, -np.inf, logits)
 
 

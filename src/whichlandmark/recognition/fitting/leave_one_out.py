@@ -20,7 +20,6 @@ from itertools import chain, islice
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.hardware import one_blas_thread
 from ...core.parallel import map_in_threads
 from ...core.types import Floats, Progress, Rows, Vectors
 from ...gallery.index import GalleryIndex
@@ -256,8 +255,7 @@ def hold_out_queries(
     blocks: list[HoldOutBlock] = []
     threads = whitenings_at_once(index, extra)
     found = map_in_threads(lambda fold: fold(), chain(*folds), threads=threads)
-    # One BLAS thread each, because sums of several differ in their last bits.
-    with one_blas_thread(), closing(found):
+    with closing(found):
         for kind, own in enumerate(folds):
             blocks += islice(found, len(own))
             if progress:

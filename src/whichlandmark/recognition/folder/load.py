@@ -14,7 +14,9 @@ from ...core.disks import require_writable
 from ...core.errors import GalleryError, OptionError
 from ...core.progress import progress_for
 from ...core.types import Embedder, Photos, Progress, require_table
+from ...features.embedders.by_count import SoonestEmbedder
 from ...features.embedders.load import default_embedder, load_embedder
+from ...features.embedders.onnx_embedder import OnnxEmbedder
 from ...features.embedders.own import require_embedder, require_same, save_embedder
 from ...gallery.address import (
     GALLERY_FILE,
@@ -149,12 +151,24 @@ def load(
         OptionError: When that embedder needs torch and torch is not installed, or a server searches
             the gallery and cannot do so by the rules.
     """
-    folder = Path(folder).expanduser()
+    return _load(Path(folder).expanduser(), rules, device, embedder)
+
+
+def load_to_answer(folder: Path, *, rules: Rules | None = None, device: str = "auto") -> Recognizer:
+    """As `load`, for a program that then answers: the network is opened while the index is."""
+    return _load(folder.expanduser(), rules, device, None, soon=True)
+
+
+def _load(
+    folder: Path, rules: Rules | None, device: str, embedder: Embedder | None, *, soon: bool = False
+) -> Recognizer:
     require_folder(folder)
     gallery = gallery_in(folder)
     try:
         if embedder is None:
             embedder = load_embedder(folder / "embedder", device=device)
+            if soon and isinstance(embedder, OnnxEmbedder | SoonestEmbedder):
+                embedder.open_soon()
         else:
             require_same(embedder, gallery.embedder_id, gallery.dim, folder)
         stored, fitted, _ = read_settings(folder)
