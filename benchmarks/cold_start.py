@@ -1,12 +1,17 @@
 """Measure seconds and memory of `whichlandmark recognize` for one photo in a new process.
 
-    python benchmarks/cold_start.py FOLDER [--gallery 100000] [--runs 9] [--embedder DIR]
+    python benchmarks/cold_start.py FOLDER [--gallery 100000] [--runs 9] [--embedder lite0]
+        [--source src --source OTHER/src]
 
 Creates in FOLDER, unless it is there, a recognizer of 100,000 random vectors and 10,000 distractors
-with an embedder (MobileNetV2 at 224 px with random weights, or --embedder), fitted on leave-one-out
-queries, and a photo of 12 megapixels. Then runs, in turns, `recognize` with index files, without
-index files, `whichlandmark --help`, Python alone and an import of numpy. Prints the median of the
-wall seconds and the peak resident memory of each process.
+with an embedder (MobileNetV2 at 224 px with random weights, or --embedder: a folder or `lite0`),
+fitted on leave-one-out queries, and a photo of 12 megapixels. Then runs, in turns, `recognize` with
+index files, without index files, `whichlandmark --help`, `recognize --help`, Python alone, and
+imports of numpy and torch. Each --source is the `src` folder of a tree of the project; they take
+turns too. Prints the median of the wall seconds, of the processor seconds and the peak resident
+memory of each process, and the medians of its ratios to the import of torch in the same round: of
+the wall seconds, and of the processor seconds, which count on a shared machine. As in an installed
+program, modules are read as bytecode: a first, untimed round writes it.
 """
 
 from __future__ import annotations
@@ -48,7 +53,7 @@ def make(folder: Path, count: int, embedder: Path | None) -> Path:
         net = new_network(Architecture(backbone="mobilenetv2_100", dim=512))
         TorchEmbedder(net, Preprocessing(size=224), device="cpu").save(target / "embedder")
     else:
-        shutil.copytree(embedder, target / "embedder")
+        load_embedder(str(embedder), device="cpu").save(target / "embedder")
     opened = load_embedder(target / "embedder", device="cpu")
     fill(target, opened.id, opened.dim, count)
     started = time.perf_counter()
@@ -87,18 +92,23 @@ import os, resource, subprocess, sys, time
 started = time.perf_counter()
 code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
 taken = time.perf_counter() - started
-print(code, taken, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(code, taken, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 """
 
 
-def run(command: list[str]) -> tuple[float, float]:
-    """Wall seconds, and peak resident megabytes, of the process."""
+def run(command: list[str], source: Path) -> tuple[float, float, float]:
+    """Wall seconds, processor seconds and peak resident megabytes of the process."""
     starter = [sys.executable, "-I", "-S", "-c", STARTER]
-    told = subprocess.run([*starter, *command], capture_output=True, text=True, check=True)
-    code, taken, megabytes = told.stdout.split()
+    environment = {**os.environ, "PYTHONPATH": os.fspath(source)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    told = subprocess.run(
+        [*starter, *command], capture_output=True, text=True, check=True, env=environment
+    )
+    code, taken, busy, megabytes = told.stdout.split()
     if int(code):
         sys.exit(f"{' '.join(command)}: exit code {code}\n{told.stderr}")
-    return float(taken), float(megabytes)
+    return float(taken), float(busy), float(megabytes)
 
 
 def main() -> None:
@@ -107,34 +117,59 @@ def main() -> None:
     parser.add_argument("--gallery", type=int, default=100_000)
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--embedder", type=Path)
+    parser.add_argument("--source", type=Path, action="append")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     target, picture = make(options.folder, options.gallery, options.embedder), photo(options.folder)
     plain = target.with_suffix(".plain.wl")
     if not plain.exists():
         shutil.copytree(target, plain, ignore=shutil.ignore_patterns("segments"))
-    program = str(Path(sys.executable).with_name("whichlandmark"))
-    ask = [program, "recognize", str(picture), "--json", "--recognizer"]
-    commands = {
+    own = Path(__file__).resolve().parent.parent / "src"
+    sources = [path.resolve() for path in options.source or [own]]
+    program = [sys.executable, "-m", "whichlandmark"]
+    ask = [*program, "recognize", str(picture), "--json", "--recognizer"]
+    alone = {
         "python -c pass": [sys.executable, "-c", "pass"],
         "python -c 'import numpy'": [sys.executable, "-c", "import numpy"],
-        "whichlandmark --help": [program, "--help"],
+        TORCH: [sys.executable, "-c", "import torch"],
+    }
+    of_a_tree = {
+        "whichlandmark --help": [*program, "--help"],
+        "whichlandmark recognize --help": [*program, "recognize", "--help"],
         "recognize": [*ask, str(target)],
         "recognize, without index files": [*ask, str(plain)],
     }
-    seconds: dict[str, list[float]] = {name: [] for name in commands}
-    memory: dict[str, list[float]] = {name: [] for name in commands}
+    runs = [(name, command, own) for name, command in alone.items()]
+    for source in sources:
+        where = f" ({source})" if len(sources) > 1 else ""
+        runs += [(name + where, command, source) for name, command in of_a_tree.items()]
+    for _, command, source in runs:
+        run(command, source)
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name, _, _ in runs}
     for _ in range(options.runs):
-        for name, command in commands.items():
-            taken, used = run(command)
-            seconds[name].append(taken)
-            memory[name].append(used)
+        for name, command, source in runs:
+            found[name].append(run(command, source))
     print(f"gallery {options.gallery:,}, bank {BANK:,}, photo 4000 × 3000; medians of "
-          f"{options.runs}, load {os.getloadavg()[0]:.1f}")  # fmt: skip
-    for name in commands:
-        low, high = min(seconds[name]), max(seconds[name])
-        print(f"{name:34} {statistics.median(seconds[name]):7.3f} s ({low:.3f}–{high:.3f}) "
-              f"{statistics.median(memory[name]):7.0f} MB")  # fmt: skip
+          f"{options.runs},"
+          f" load {os.getloadavg()[0]:.1f}; in brackets: of the import of torch")  # fmt: skip
+    report(found)
+
+
+TORCH = "python -c 'import torch'"
+
+
+def report(found: dict[str, list[tuple[float, float, float]]]) -> None:
+    for name, each in found.items():
+        wall, busy, memory = (statistics.median(one[at] for one in each) for at in range(3))
+        ratios = [
+            statistics.median(
+                one[at] / torch[at] for one, torch in zip(each, found[TORCH], strict=True)
+            )
+            for at in range(2)
+        ]
+        low, high = min(one[0] for one in each), max(one[0] for one in each)
+        print(f"{name:34} {wall:6.3f} s ({low:.3f}–{high:.3f}) [{ratios[0]:.3f}], processor "
+              f"{busy:6.3f} s [{ratios[1]:.3f}], {memory:4.0f} MB")  # fmt: skip
 
 
 if __name__ == "__main__":

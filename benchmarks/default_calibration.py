@@ -68,7 +68,7 @@ WORLD = DrawnWorld(
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Candidates of the queries of one gallery: features (N, F), with inliers (N, F + 3)."""
+    """Candidates of the queries of one gallery: features (N, F), with geometry (N, F + 6)."""
 
     case: str
     plain: np.ndarray
@@ -127,12 +127,14 @@ def draw_examples(source: Source, rng: np.random.Generator) -> Examples:
     found = retriever.search(vectors)
     candidates = make_candidates(retriever, found)
     inliers = np.full(found.codes.shape, -1, dtype=np.int64)
+    agreement = np.zeros(found.codes.shape)
     for row, keypoints in enumerate(source.verifier.keypoints(ids)):
         if keypoints is not None:
             ranks = ranks_to_compare(found, candidates, row, Rules().verify)
             near = [str(gallery.ids[found.neighbours.rows[row, rank]]) for rank in ranks]
             matches = source.verifier.verify(keypoints, near)
             inliers[row] = inliers_by_rank(matches, ranks, found.codes.shape[1])
+            agreement[row, ranks] = [match.agreement if match else 0 for match in matches]
     answers = np.append(gallery.names, "?")[candidates.codes]
     present = candidates.codes >= 0
     right = (answers == np.array(truth, dtype=object)[:, None]) & present
@@ -142,8 +144,9 @@ def draw_examples(source: Source, rng: np.random.Generator) -> Examples:
     )
     case = DefaultStackers.case(gallery, whitening)
     return Examples(
-        case, candidates.features[present], add_geometry(candidates, found, inliers)[present],
-        right[present], np.repeat(weights[:, None], present.shape[1], axis=1)[present],
+        case, candidates.features[present],
+        add_geometry(candidates, found, inliers, agreement)[present], right[present],
+        np.repeat(weights[:, None], present.shape[1], axis=1)[present],
     )  # fmt: skip
 
 

@@ -21,7 +21,8 @@ import torch
 from onnx import TensorProto, helper, save
 from torch import nn
 
-from whichlandmark.features.embedders.lite0 import WEIGHTS_SHA256, weights_file
+from whichlandmark.features.embedders.lite0 import LEAST_WEIGHT, WEIGHTS_SHA256, weights_file
+from whichlandmark.features.embedders.place_evidence import STRUCTURES
 
 TARGET = Path(__file__).parents[1] / "src/whichlandmark/features/embedders"
 
@@ -74,12 +75,31 @@ def network(model: Any) -> Graph:
             if block.has_skip:
                 x = graph.add("Add", [x, start])
     x = graph.convolution(x, ("conv_head", "bn2"), model.conv_head, act=True)
-    x = graph.add("ReduceMean", [x, "axes"], keepdims=0)
+    x = structure_pooling(graph, x)
     x = graph.add("Sqrt", [x])  # of numbers of 0 to 6; Arandjelović & Zisserman, CVPR 2012
     length = graph.add("ReduceL2", [x, "one"], keepdims=1)
     length = graph.add("Clip", [length, "tiny"])
     graph.nodes.append(helper.make_node("Div", [x, length], ["embedding"], "unit length"))
     return graph
+
+
+def structure_pooling(graph: Graph, x: str) -> str:
+    """The nodes of `lite0.StructurePooling`: (n, c, h, w) → (n, c).
+
+    No Softmax, by which int8 would take the network for a transformer.
+    """
+    blocks = graph.add(
+        "AveragePool", [x], kernel_shape=[2, 2], strides=[2, 2], pads=[0, 0, 1, 1],
+        count_include_pad=0,
+    )  # fmt: skip
+    logits = graph.add("Conv", [blocks, "classifier.weight", "classifier.bias"],
+                       kernel_shape=[1, 1])  # fmt: skip
+    structures = graph.add("Gather", [logits, "structures"], axis=1)
+    sums = [graph.add("ReduceLogSumExp", [y, "one"], keepdims=1) for y in (structures, logits)]
+    share = graph.add("Exp", [graph.add("Sub", sums)])
+    weight = graph.add("Add", [share, "least"])
+    weighted = graph.add("ReduceSum", [graph.add("Mul", [blocks, weight]), "axes"], keepdims=0)
+    return graph.add("Div", [weighted, graph.add("ReduceSum", [weight, "axes"], keepdims=0)])
 
 
 def write_graph(graph: Graph, path: Path) -> None:
@@ -90,6 +110,8 @@ def write_graph(graph: Graph, path: Path) -> None:
         helper.make_tensor("tiny", TensorProto.FLOAT, [], [1e-12]),
         helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3]),
         helper.make_tensor("one", TensorProto.INT64, [1], [1]),
+        helper.make_tensor("least", TensorProto.FLOAT, [], [LEAST_WEIGHT]),
+        helper.make_tensor("structures", TensorProto.INT64, [len(STRUCTURES)], list(STRUCTURES)),
     ]
     model = helper.make_model(
         helper.make_graph(

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.test_commands import run
 from whichlandmark.cli import answers, app, output, serve
-from whichlandmark.cli.app import VERBS
+from whichlandmark.cli.verbs import VERBS
 from whichlandmark.core import progress
 
 Capture = pytest.CaptureFixture[str]

@@ -15,7 +15,7 @@ import typer
 
 from tests.support.photos import write_colour_world
 from whichlandmark.cli import app, output
-from whichlandmark.cli.app import VERBS
+from whichlandmark.cli.verbs import VERBS
 from whichlandmark.data.folders import read_folder
 from whichlandmark.recognition.indexing.index_photos import index_photos
 from whichlandmark.recognition.rules import SCORES, Score

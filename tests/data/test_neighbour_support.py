@@ -115,7 +115,7 @@ def test_the_result_equals_verifying_all_pairs(world: Photos, tmp_path: Path) ->
     for a, b in itertools.combinations(by_content, 2):
         if world.landmarks[a] == world.landmarks[b]:
             agree[a, b] = agree[b, a] = verify(points[a], points[b], MATCHING).inliers
-    for need, inliers in ((2, 40), (4, 25), (4, 80)):
+    for need, inliers in ((2, 40), (4, 25), (4, 140)):
         size = {name: int((world.landmarks == name).sum()) for name in set(world.landmarks)}
         expected = {
             world.ids[row] for row in range(len(world))

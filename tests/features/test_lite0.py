@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from whichlandmark.features.embedders.load import (
     make_embedder,
 )
 from whichlandmark.features.embedders.place_evidence import STRUCTURES, PlaceEvidence
+from whichlandmark.features.embedders.record import write_record
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,20 +53,76 @@ def test_every_tensor_is_the_one_that_torch_reads(tensors):
         assert np.array_equal(own[name].numpy(), values), name
 
 
-@pytest.mark.parametrize("shape", [(1, 3, 64, 96), (3, 3, 97, 131), (2, 3, 128, 64)])
-def test_rows_are_square_roots_of_timms_pooled_features(tensors, shape):
+def pooled_by_structure(features: np.ndarray, tensors: lite0.Tensors) -> np.ndarray:
+    """One photo, (c, h, w) → (c,), block by block, as lite0.py describes it."""
+    total, weights = np.zeros(len(features)), 0.0
+    for y in range(0, features.shape[1], 2):
+        for x in range(0, features.shape[2], 2):
+            block = features[:, y : y + 2, x : x + 2].astype(float).mean(axis=(1, 2))
+            odds = np.exp(tensors["classifier.weight"] @ block + tensors["classifier.bias"])
+            structure = np.isin(np.arange(1000), list(STRUCTURES))
+            odds[structure] *= np.exp(lite0.STRUCTURE_LOG_ODDS)
+            weight = odds[structure].sum() / odds.sum() + lite0.LEAST_WEIGHT
+            total, weights = total + weight * block, weights + weight
+    return total / weights
+
+
+# Also of odd numbers of positions, and of one row of them.
+@pytest.mark.parametrize(
+    "shape", [(1, 3, 64, 96), (3, 3, 97, 131), (2, 3, 128, 64), (1, 3, 32, 160), (1, 3, 224, 288)]
+)
+def test_rows_are_square_roots_of_features_pooled_by_structure(tensors, shape):
     torch = pytest.importorskip("torch")
     import onnxruntime
 
     model = timm_model()
     pixels = torch.randn(*shape, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        pooled = model.forward_features(pixels).mean(dim=(2, 3)).numpy()
-    expected = np.sqrt(pooled)
+        features = model.forward_features(pixels).numpy()
+    expected = np.sqrt([pooled_by_structure(one, tensors) for one in features])
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     session = onnxruntime.InferenceSession(lite0.onnx_model(tensors))
     (rows,) = session.run(None, {"pixels": pixels.numpy()})
     assert np.abs(rows - expected).max() < 1e-5
+
+
+def test_a_building_counts_more_than_what_is_beside_it(tensors):
+    """The classifier's own direction of a structure in one block, of a dog in the others."""
+    features = np.zeros((1280, 4, 8))
+    dog, palace = (np.maximum(tensors["classifier.weight"][i], 0) for i in (207, 698))
+    features[:] = 8 * (dog / np.linalg.norm(dog))[:, None, None]
+    features[:, 2:, 6:] = 8 * (palace / np.linalg.norm(palace))[:, None, None]
+    pooled = pooled_by_structure(features, tensors)
+    mean = features.mean(axis=(1, 2))
+
+    def share(vector: np.ndarray) -> float:
+        return float(vector @ palace / np.linalg.norm(vector) / np.linalg.norm(palace))
+
+    assert share(pooled) > 0.9 > share(mean) + 0.2
+
+
+def test_torch_pools_as_the_onnx_file(folder):
+    pytest.importorskip("torch")
+    image = np.random.default_rng(4).integers(0, 255, (96, 150, 3), dtype=np.uint8)
+    rows = [load_embedder(folder, runtime=name)([image]) for name in ("onnxruntime", "torch")]
+    assert np.abs(rows[0] - rows[1]).max() < 1e-4
+
+
+def test_a_folder_of_an_older_version_pools_by_the_average_in_torch(folder, tmp_path):
+    torch = pytest.importorskip("torch")
+    from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
+
+    old = tmp_path / "old"
+    shutil.copytree(folder, old)
+    record = json.loads((old / "embedder.json").read_text())
+    del record["pooling"]
+    write_record(old, record, list(record["files"]))
+    net = TorchEmbedder.load(old, device="cpu").net
+    pixels = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = timm_model().forward_features(pixels).mean(dim=(2, 3)).sqrt()
+        rows = net.eval()(pixels)
+    assert (rows - expected / expected.norm()).abs().max() < 1e-5
 
 
 def test_the_script_writes_the_files_that_are_here(tmp_path, monkeypatch):
@@ -207,3 +265,26 @@ def test_every_node_has_its_own_name_by_which_int8_chooses_layers():
     ]
     assert all(names)
     assert len(set(names)) == len(names)
+
+
+def older(folder: Path, at: Path, **changes: object) -> Path:
+    """A copy of an embedder folder as an older version wrote it."""
+    shutil.copytree(folder, at)
+    record = json.loads((at / "embedder.json").read_text()) | changes
+    del record["pooling"]
+    write_record(at, record, list(record["files"]))
+    return at
+
+
+def test_a_gallery_keeps_the_older_version_that_made_it(folder, tmp_path, caplog):
+    preprocessing = {**json.loads((folder / "embedder.json").read_text())["preprocessing"]}
+    old = older(folder, tmp_path / "old.wl" / "embedder",
+                preprocessing=preprocessing | {"size": lite0.SIZE})  # fmt: skip
+    assert lite0.stored_version("lite0", old) == old
+    assert "old.wl: made by an older lite0, which is kept" in caplog.text
+    caplog.clear()
+    other_size = older(folder, tmp_path / "small.wl" / "embedder")
+    for asked, there in (("lite0", other_size), ("lite0", folder), ("lite0", tmp_path / "none"),
+                         ("lite0", None), ("sift", old), (folder, old)):  # fmt: skip
+        assert lite0.stored_version(asked, there) == asked
+    assert not caplog.records

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,11 +21,17 @@ from tests.support.photos import picture
 from whichlandmark.core.errors import DataError, ModelError, OptionError
 from whichlandmark.core.files import write_json
 from whichlandmark.core.types import Embedder
-from whichlandmark.features.embedders import load, runtimes, torch_export
+from whichlandmark.features.embedders import by_count, load, runtimes, torch_export
+from whichlandmark.features.embedders.by_count import SoonestEmbedder, embedder_for
 from whichlandmark.features.embedders.load import load_embedder, load_onnx
 from whichlandmark.features.embedders.onnx_embedder import OnnxEmbedder, SessionOpener
 from whichlandmark.features.embedders.record import FLOAT_FILE, read_record, write_record
-from whichlandmark.features.embedders.runtimes import open_onnx, open_openvino
+from whichlandmark.features.embedders.runtimes import (
+    FROM_PHOTOS_UNMEASURED,
+    RuntimeChoice,
+    open_onnx,
+    open_openvino,
+)
 from whichlandmark.features.embedders.torch_embedder import TorchEmbedder
 from whichlandmark.features.embedders.torch_network import Architecture, EmbeddingNet, new_network
 from whichlandmark.features.preprocessing import Preprocessing, Views
@@ -254,17 +261,18 @@ def test_saving_again_removes_the_old_onnx_file(made: TorchEmbedder, folder: Pat
 def test_the_device_and_runtime_are_chosen_as_documented(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def opened(**options: str) -> object:
-        embedder = load_embedder(saved, **options)
+    def opened(**options: Any) -> object:
+        embedder = embedder_for(load_embedder(saved, **options), 10)
         return embedder.open_network if isinstance(embedder, OnnxEmbedder) else type(embedder)
 
     assert opened() is open_onnx
     assert opened(runtime="openvino") is open_openvino
     assert opened(runtime="torch") is TorchEmbedder
     made_by = load_onnx(saved).id
-    runtimes.remember_runtime("another", "openvino")
+    openvino = RuntimeChoice("openvino", 10)
+    runtimes.remember_runtime("another", openvino)
     assert opened() is open_onnx
-    runtimes.remember_runtime(made_by, "openvino")
+    runtimes.remember_runtime(made_by, openvino)
     assert opened() is open_openvino
     assert opened(device="cpu", runtime="onnxruntime") is open_onnx
     monkeypatch.setattr(runtimes, "processor_name", lambda: "another processor")
@@ -278,29 +286,79 @@ def test_the_device_and_runtime_are_chosen_as_documented(
         opened(runtime="onnx")
 
 
+def test_few_photos_open_the_sooner_runtime_and_many_the_faster(saved: Path) -> None:
+    made_by = load_onnx(saved).id
+    runtimes.remember_runtime(made_by, RuntimeChoice("openvino", 10))
+    embedder = load_embedder(saved, device="cpu")
+    assert isinstance(embedder, SoonestEmbedder)
+    assert (embedder.id, embedder.dim) == (made_by, load_onnx(saved).dim)
+    first, rows = embedder_for(embedder, 4), embedder(IMAGES[:3])  # 7 photos so far
+    assert first is embedder.first
+    assert first.open_network is open_onnx  # type: ignore[attr-defined]
+    many = embedder_for(embedder, 3)
+    assert isinstance(many, OnnxEmbedder)
+    assert many.open_network is open_openvino
+    np.testing.assert_allclose(embedder(IMAGES[:3]), rows, atol=1e-4)  # now of the faster one
+    assert embedder_for(embedder, 0) is many  # the choice is final
+    # Named by the user, or for a server, one is opened at once; torch as the fastest one too.
+    assert isinstance(load_embedder(saved, device="cpu", callers=2), OnnxEmbedder)
+    assert load_embedder(saved, callers=2).open_network is open_openvino  # type: ignore[attr-defined]
+    named = load_embedder(saved, runtime="onnxruntime")
+    assert embedder_for(named, 1000).open_network is open_onnx  # type: ignore[attr-defined]
+    runtimes.remember_runtime(made_by, RuntimeChoice("torch", 2))
+    embedder = load_embedder(saved, device="cpu")
+    assert isinstance(embedder_for(embedder, 1), OnnxEmbedder)
+    np.testing.assert_allclose(embedder(IMAGES[:3]), rows, atol=1e-4)
+    assert isinstance(embedder_for(embedder, 1), TorchEmbedder)
+    runtimes.remember_runtime(made_by, RuntimeChoice("openvino", 0))  # rows differ: one for all
+    assert load_embedder(saved, device="cpu").open_network is open_openvino  # type: ignore[attr-defined]
+
+
+def test_a_gpu_is_used_for_many_photos(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_count, "gpu_device_exists", lambda: True)
+    monkeypatch.setattr(load, "gpu_names", lambda: ["a GPU"])
+    embedder = load_embedder(saved)
+    assert isinstance(embedder_for(embedder, 1), OnnxEmbedder)
+    assert isinstance(embedder_for(embedder, by_count.GPU_FROM_PHOTOS), TorchEmbedder)
+    assert isinstance(load_embedder(saved, device="cpu"), OnnxEmbedder)
+    assert isinstance(load_embedder(saved, callers=2), TorchEmbedder)
+    monkeypatch.setattr(load, "gpu_names", lambda: [])  # torch cannot use it
+    embedder = load_embedder(saved)
+    assert isinstance(embedder_for(embedder, 1000), OnnxEmbedder)
+
+
 def test_a_broken_runtime_cache_is_ignored(saved: Path) -> None:
     made_by = load_onnx(saved).id
-    runtimes.remember_runtime(made_by, "openvino")
+    openvino, default = RuntimeChoice("openvino", 7), RuntimeChoice("onnxruntime", 0)
+    runtimes.remember_runtime(made_by, openvino)
     runtimes.runtime_cache_file().write_text("{ broken")
-    assert runtimes.chosen_runtime(made_by) == "onnxruntime"
-    runtimes.remember_runtime(made_by, "openvino")
-    assert runtimes.chosen_runtime(made_by) == "openvino"
-    runtimes.runtime_cache_file().write_text(
-        json.dumps({runtimes._cache_key(made_by): "something else"})
-    )
-    assert runtimes.chosen_runtime(made_by) == "onnxruntime"
+    assert runtimes.runtime_choice(made_by) == default
+    runtimes.remember_runtime(made_by, openvino)
+    assert runtimes.runtime_choice(made_by) == openvino
+    unmeasured = RuntimeChoice("openvino", FROM_PHOTOS_UNMEASURED, unmeasured=True)
+    for stored, expected in (
+        ("something else", default), (3, default), ({"runtime": "no"}, default), ([], default),
+        ("openvino", unmeasured),  # as earlier versions stored it
+        ({"runtime": "openvino"}, unmeasured),
+        ({"runtime": "openvino", "from_photos": -1}, unmeasured),
+        ({"runtime": "openvino", "from_photos": "7"}, unmeasured),
+        ({"runtime": "openvino", "from_photos": True}, unmeasured),
+    ):  # fmt: skip
+        text = json.dumps({runtimes._cache_key(made_by): stored})
+        runtimes.runtime_cache_file().write_text(text)
+        assert runtimes.runtime_choice(made_by) == expected
 
 
 def test_a_cached_runtime_that_is_not_installed_is_ignored(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made_by = load_onnx(saved).id
-    runtimes.remember_runtime(made_by, "openvino")
+    runtimes.remember_runtime(made_by, RuntimeChoice("openvino", 7))
     find_spec = runtimes.util.find_spec
     monkeypatch.setattr(
         runtimes.util, "find_spec", lambda name: None if name == "openvino" else find_spec(name)
     )
-    assert runtimes.chosen_runtime(made_by) == "onnxruntime"
+    assert runtimes.runtime_choice(made_by) == RuntimeChoice()
 
 
 def test_missing_openvino_is_named_in_the_error(

@@ -182,6 +182,14 @@ def test_several_scales_are_multiples_of_the_patch(tmp_path: Path) -> None:
         assert np.linalg.norm(made([picture(1, 1, (90, 160))])) == pytest.approx(1, abs=1e-5)
 
 
+def test_the_size_of_ilias_is_not_rounded(tmp_path: Path) -> None:
+    _, file = published(DINOV2, tmp_path, **SMALL)
+    made = opened(DINOV2, file, options=SMALL, size=141, fit="pad-center")
+    assert made.preprocessing.size == 141
+    assert made.input_pipeline.batches([picture(1, 1, (90, 160))])[0].shape[2:] == (84, 154)
+    assert np.linalg.norm(made([picture(1, 1, (90, 160))])) == pytest.approx(1, abs=1e-5)
+
+
 def test_a_backbone_that_fails_writes_no_folder(tmp_path: Path) -> None:
     """Its features are two lists of tokens, which have no mean."""
     _, file = published("crossvit_9_240", tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import subprocess
@@ -237,6 +238,13 @@ def test_memory_is_bounded_and_one_pass_is_enough(
     assert np.abs(counts / 300 - 0.25).max() < 0.1  # four standard deviations
     few = SiftOptions(**{**vars(SMALL), "most_photos": 12})
     assert SiftEmbedder.fit(iter(walls), few).dim == 6
+
+
+def test_an_eighth_of_the_photos_gives_the_dimensions(walls: list[Image]) -> None:
+    """More axes hold what sets these photos apart, and new ones are similar to everything."""
+    options = dataclasses.replace(SMALL, words=4, features=50)
+    assert SiftEmbedder.fit((walls * 6)[:152], options).dim == 19
+    assert SiftEmbedder.fit(walls + walls[:6], options).dim == 16  # few photos: up to half of them
 
 
 def test_few_photos_give_fewer_dimensions_with_a_warning(

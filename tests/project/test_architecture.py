@@ -31,6 +31,8 @@ MAX_SOURCE_FILES = 330
 # Where torch and timm may be imported: training, and the embedders around a torch network.
 TORCH = ("training", "features/embedders/torch_", "features/embedders/load.py",
          "data/cleaning/places365.py")  # fmt: skip
+# Modules that run what they read.
+PICKLES = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")
 HEAVY = ("numpy", "torch", "timm", "faiss", "cv2", "matplotlib", "sklearn", "jinja2", "PIL", "rich",
          "fastapi", "pydantic")  # fmt: skip
 
@@ -84,6 +86,27 @@ def torch_outside(source: Path) -> list[str]:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             wrong += [f"{place}: {n}" for n in names if n.split(".")[0] in ("torch", "timm")]
+    return wrong
+
+
+def unpickling(source: Path) -> list[str]:
+    """Places that would run a pickle: modules that read them, numpy and torch allowed to."""
+    wrong = []
+    for path in sorted(source.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found = [name for name in names if name.split(".")[0].lstrip("_") in PICKLES]
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                if given.get("allow_pickle", "False") != "False":
+                    found.append("allow_pickle")
+                if called == "torch.load" and given.get("weights_only") != "True":
+                    found.append(called)
+                if called in ("pandas.read_pickle", "pd.read_pickle"):
+                    found.append(called)
+            wrong += [f"{path.relative_to(source)}: {name}" for name in found]
     return wrong
 
 
@@ -142,6 +165,18 @@ def test_torch_is_imported_only_where_allowed(tmp_path: Path) -> None:
     assert torch_outside(tmp_path) == ["search.py: torch.nn"]
 
 
+def test_nothing_runs_a_pickle(tmp_path: Path) -> None:
+    """`core/safe_pickle.py` reads them as data; it needs none of these either."""
+    assert unpickling(SOURCE) == []
+    (tmp_path / "a.py").write_text(
+        "import pickle\nfrom joblib import load\nnumpy.load(x, allow_pickle=True)\ntorch.load(x)\n"
+        "torch.load(x, weights_only=True)\nnumpy.load(x, allow_pickle=False)\n"
+    )
+    assert unpickling(tmp_path) == [
+        "a.py: pickle", "a.py: joblib", "a.py: allow_pickle", "a.py: torch.load"
+    ]  # fmt: skip
+
+
 def test_public_api_is_unchanged() -> None:
     assert len(whichlandmark.__all__) <= 20
     assert sorted(whichlandmark.__all__) == dir(whichlandmark)
@@ -177,10 +212,9 @@ def test_importing_and_help_load_no_heavy_module() -> None:
 
 
 def test_every_command_is_documented() -> None:
-    from whichlandmark.cli import app
+    from whichlandmark.cli.verbs import VERBS
 
-    verbs = [command.name or command.callback.__name__ for command in app.registered_commands]
-    verbs += [group.name for group in app.registered_groups]
+    verbs = [*VERBS]
     assert len(verbs) >= 10
     text = (ROOT / "docs" / "cli.md").read_text()
     assert undocumented(verbs, text) == []

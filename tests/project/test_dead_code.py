@@ -22,6 +22,7 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 # (verbs, routes), need no line here.
 KEPT = {
     "training/int8.py: get_next": "called by ONNX Runtime's quantizer",
+    "cli/app.py: format_help": "called by Typer",
     "core/prediction.py: _repr_html_": "called by notebooks",
     "core/types.py: _repr_html_": "called by notebooks",
     "evaluation/scores.py: _repr_html_": "called by notebooks",

@@ -194,7 +194,8 @@ def test_inlier_features_match_plain_python(index: GalleryIndex) -> None:
     rng = np.random.default_rng(0)
     inliers = np.where(rng.random(found.codes.shape) < 0.4,
                        rng.integers(0, 40, found.codes.shape), -1)  # fmt: skip
-    extended = add_geometry(candidates, found, inliers)
+    agreement = np.where(inliers >= 0, rng.random(inliers.shape) * 9, 0)
+    extended = add_geometry(candidates, found, inliers, agreement)
     assert extended.shape[2] == len(FEATURES) + len(GEOMETRY_FEATURES)
     assert (extended[..., : len(FEATURES)] == candidates.features).all()
     for q in range(10):
@@ -205,6 +206,9 @@ def test_inlier_features_match_plain_python(index: GalleryIndex) -> None:
                 (mine if neighbour == code and code >= 0 else others).append(beyond)
             most = math.log(1 + max(mine))
             expected = [most, most - math.log(1 + max(others)), math.log(1 + sum(mine))]
+            own = (found.codes[q] == code) & (code >= 0)
+            best, other = (np.log1p(agreement[q][rows].max(initial=0)) for rows in (own, ~own))
+            expected += [best, best - other, np.log1p(agreement[q][own].sum())]
             assert extended[q, t, len(FEATURES) :] == pytest.approx(expected)
 
 
@@ -212,8 +216,10 @@ def test_inliers_expected_by_chance_count_as_none(index: GalleryIndex) -> None:
     retriever = Retriever(index, PLAIN)
     found = retriever.search(queries_near(index, 3))
     candidates = make_candidates(retriever, found)
+    none = np.zeros(found.codes.shape)
     for inliers in (-1, 0, CHANCE_INLIERS):
-        extra = add_geometry(candidates, found, np.full(found.codes.shape, inliers))
+        extra = add_geometry(candidates, found, np.full(found.codes.shape, inliers), none)
         assert not extra[..., len(FEATURES) :].any()
-    more = add_geometry(candidates, found, np.full(found.codes.shape, CHANCE_INLIERS + 1))
+    counts = np.full(found.codes.shape, CHANCE_INLIERS + 1)
+    more = add_geometry(candidates, found, counts, none)
     assert more[0, 0, len(FEATURES)] == pytest.approx(math.log(2))

@@ -266,7 +266,7 @@ def test_spatial_verification_features_are_fitted_and_no_photo_is_matched_with_i
     assert stacker is not None
     assert geometric is not None
     assert geometric.names == FEATURES + GEOMETRY_FEATURES
-    assert sum(geometric.weights[-3:]) > 1
+    assert sum(geometric.weights[-6:]) > 1
     assert outcome.gap() > plain.gap() + 0.05
     kinds = {KNOWN: 54, UNKNOWN: 54, NON_LANDMARK: 60}
     assert {k: int((outcome.kind == k).sum()) for k in kinds} == kinds

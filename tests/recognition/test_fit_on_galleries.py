@@ -105,10 +105,11 @@ def test_inliers_beyond_chance_count(index: GalleryIndex) -> None:
     inliers = np.full(found.codes.shape, -1)
     rank = int(np.flatnonzero(found.codes[0] == candidates.codes[0, 1])[0])
     inliers[0, rank], inliers[0, 0] = 26, 5  # 20 beyond chance; none beyond chance
-    extra = add_geometry(candidates, found, inliers)[..., len(FEATURES) :]
+    agreement = np.where(inliers == 26, 4.0, 0.0)
+    extra = add_geometry(candidates, found, inliers, agreement)[..., len(FEATURES) :]
     assert len(GEOMETRY_FEATURES) == extra.shape[2]
-    assert extra[0, 1] == pytest.approx([np.log(21), np.log(21), np.log(21)])
-    assert extra[0, 0, 1] == pytest.approx(-np.log(21))
+    assert extra[0, 1] == pytest.approx([np.log(21)] * 3 + [np.log(5)] * 3)
+    assert extra[0, 0, [1, 4]] == pytest.approx([-np.log(21), -np.log(5)])
     assert not extra[1:].any()
 
 
@@ -143,6 +144,7 @@ def test_no_query_uses_a_whitening_fitted_on_it(
         fitted_on.append((set(given.ids), set(given.distractor_ids), named))
 
     monkeypatch.setattr(leave_one_out, "fit_whitening", spy)
+    monkeypatch.setattr(leave_one_out, "whitenings_at_once", lambda *_: 1)  # seen in order
     extra = LabelledVectors(index.vectors[:20].astype(np.float32), index.names[index.codes[:20]])
     blocks = hold_out_queries(index, PLAIN, extra)
     assert len(blocks) == len(fitted_on) == 15
@@ -249,8 +251,8 @@ def test_spatial_verification_only_for_open_answers_and_evidence_changes_no_scor
     stacker = fitted.stacker
     assert stacker is not None
     wide = replace(
-        stacker, names=FEATURES + GEOMETRY_FEATURES, means=(*stacker.means, 0.0, 0.0, 0.0),
-        scales=(*stacker.scales, 1.0, 1.0, 1.0), weights=(*stacker.weights, 0.0, 3.0, 0.0),
+        stacker, names=FEATURES + GEOMETRY_FEATURES, means=(*stacker.means, *[0.0] * 6),
+        scales=(*stacker.scales, *[1.0] * 6), weights=(*stacker.weights, 0.0, 3.0, *[0.0] * 4),
     )  # fmt: skip
     second = set(index.ids[index.codes == 1])
     verifier = OneLandmarkVerifier(second)

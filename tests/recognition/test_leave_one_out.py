@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.support.random_galleries import random_index, unit
+from whichlandmark.core.errors import DataError
+from whichlandmark.core.parallel import AHEAD
 from whichlandmark.gallery.index import GalleryIndex
 from whichlandmark.gallery.index.projection import Projection
-from whichlandmark.recognition.fitting import leave_one_out
+from whichlandmark.recognition.fitting import leave_one_out, whitening
 from whichlandmark.recognition.fitting.leave_one_out import (
     KNOWN,
     NON_LANDMARK,
@@ -68,8 +71,9 @@ def leaks(blocks: list[HoldOutBlock], seen: list[tuple[Given, Projection | None]
     """Queries whose photo, or whose unknown landmark, was in a whitening's or gallery's photos."""
     assert len(blocks) == len(seen)
     found = []
-    for block, ((given, extra), projection) in zip(blocks, seen, strict=True):
-        assert block.retriever.projection is projection
+    fitted_on = {id(projection): given for given, projection in seen}  # in any order: threads
+    for block in blocks:
+        given, extra = fitted_on.pop(id(block.retriever.projection))
         known = {*given.ids, *given.distractor_ids}
         found += [f"whitening saw {i}" for i in block.ids if i in known]
         if block.kind == UNKNOWN:
@@ -86,6 +90,52 @@ def test_no_query_uses_a_whitening_fitted_on_it(
         seen = watched(monkeypatch)
         assert not leaks(hold_out_queries(index, WAYS[0], training), seen)
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize("way", range(len(WAYS)))
+def test_queries_do_not_depend_on_the_number_of_threads(
+    index: GalleryIndex, extra: LabelledVectors, way: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for threads in (1, 2, 8):
+        monkeypatch.setattr(leave_one_out, "whitenings_at_once", lambda *_, n=threads: n)
+        steps: list[tuple[int, int]] = []
+        blocks = hold_out_queries(
+            index, WAYS[way], extra, progress=lambda *at, steps=steps: steps.append(at)
+        )
+        assert steps == [(1, 3), (2, 3), (3, 3)]
+        found.append([
+            (b.kind, b.ids.tolist(), b.truth.tobytes(), b.found.neighbours.rows.tobytes(),
+             b.found.neighbours.similarity.tobytes(), b.candidates.features.tobytes())
+            for b in blocks
+        ])  # fmt: skip
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_failing_fold_ends_the_search(
+    index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def fit(*given: Any) -> None:
+        begun.append(1)
+        raise DataError("a fold that fails")
+
+    monkeypatch.setattr(leave_one_out, "fit_whitening", fit)
+    monkeypatch.setattr(leave_one_out, "whitenings_at_once", lambda *_: 2)
+    with pytest.raises(DataError, match="a fold that fails"):
+        hold_out_queries(index, WAYS[0])
+    assert len(begun) <= 2 * AHEAD
+
+
+def test_whitenings_at_once_fit_into_a_quarter_of_the_memory(
+    index: GalleryIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whitening, "cpu_count", lambda: 8)
+    one = 8 * DIM * (3 * (len(index.ids) + len(index.distractor_ids)) + 6 * DIM)
+    for memory, expected in ((4 * one, 1), (12 * one, 3), (100 * one, 8), (one, 1), (None, 1)):
+        monkeypatch.setattr(whitening, "memory_bytes", lambda memory=memory: memory)
+        assert whitening.whitenings_at_once(index) == expected
 
 
 def test_planted_leaks_are_detected(

@@ -99,8 +99,8 @@ def use_location(folder: Path) -> None:
     plain = fitted.stacker
     assert plain is not None
     geometric = replace(
-        plain, names=FEATURES + GEOMETRY_FEATURES, means=(*plain.means, 0.0, 0.0, 0.0),
-        scales=(*plain.scales, 1.0, 1.0, 1.0), weights=(*plain.weights, 0.0, 0.5, 0.0),
+        plain, names=FEATURES + GEOMETRY_FEATURES, means=(*plain.means, *[0.0] * 6),
+        scales=(*plain.scales, *[1.0] * 6), weights=(*plain.weights, 0.0, 0.5, *[0.0] * 4),
     )  # fmt: skip
     fitted = replace(fitted, geometric_stacker=geometric)
     rules = replace(rules, sure_below=0.0, sure_above=1.0, location_km=5.0)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from tests.support.photos import photos_of, picture
+from whichlandmark.core import parallel
 from whichlandmark.core.errors import DataError, GalleryError, ImageError, OptionError
 from whichlandmark.features.embedders.histogram import HistogramEmbedder
 from whichlandmark.gallery.sqlite.store import SqliteGallery
 from whichlandmark.recognition.answer import GalleryFacts
-from whichlandmark.recognition.fitting import leave_one_out
+from whichlandmark.recognition.fitting import leave_one_out, whitening
 from whichlandmark.recognition.fitting.fit import fit_and_score
 from whichlandmark.recognition.fitting.leave_one_out import KNOWN, UNKNOWN
 from whichlandmark.recognition.folder.fill import fill_gallery, photos_and_distractors
@@ -248,3 +249,27 @@ def test_answers_use_the_landmark_records_that_the_recognizer_has_read(
     facts = GalleryFacts.of(recognizer)
     assert facts.records is recognizer.records
     assert (facts.generation, reads) == (recognizer.gallery.generation, [])
+
+
+def test_fits_and_answers_do_not_depend_on_the_number_of_threads(
+    colour_world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every query compared by its local features, in the fit and in the answers."""
+    gallery, queries = photos_of(colour_world / "gallery"), photos_of(colour_world / "queries")
+    bank = photos_of(colour_world / "bank", landmarks=False)
+    found = []
+    for threads in (1, 2, 8):
+        for home in (parallel, whitening):
+            monkeypatch.setattr(home, "cpu_count", lambda n=threads: n)
+        rules = Rules(verify=6, answer_above=1.0, doubt_above=0.0)
+        made = build(HistogramEmbedder(), gallery, distractors=bank, rules=rules)
+        read = [made.read(path) for path in queries.paths]
+        answers = made.answer(made.embed(read), evidence=True)
+        found.append((
+            repr(made.fitted), answers.scores.tobytes(), answers.confidence.tobytes(),
+            answers.codes.tobytes(), answers.inliers.tobytes(),
+            [{rank: match.query_points.tobytes() for rank, match in one.items()}
+             for one in answers.verified],
+        ))  # fmt: skip
+    assert any(found[0][-1])
+    assert found[0] == found[1] == found[2]

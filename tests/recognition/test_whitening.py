@@ -55,6 +55,24 @@ def test_shrinkage_is_a_share_of_the_mean_variance(world: tuple) -> None:
     assert np.linalg.norm(whitening.axes, axis=1) == pytest.approx(expected, rel=1e-4)
 
 
+def test_few_photos_of_many_dimensions_get_the_axes_of_the_full_matrices() -> None:
+    rng = np.random.default_rng(3)
+    vectors = rng.normal(size=(30, 64)).astype(np.float32)
+    codes = np.repeat(np.arange(10), 3)
+    pairs = same_landmark_pairs(codes, most=1000, seed=0)
+    found = learned_whitening(vectors, pairs, dim=8, shrinkage=0.2)
+    rows = vectors.astype(float) - vectors.astype(float).mean(axis=0)
+    gaps = rows[pairs[:, 0]] - rows[pairs[:, 1]]
+    within = gaps.T @ gaps / len(pairs)
+    shrunk = 0.8 * within + (0.2 + 1e-6) * np.trace(within) / 64 * np.eye(64)
+    total = rows.T @ rows / len(rows)
+    # axes·shrunk·axesᵀ = 1, and axes·total·axesᵀ holds the largest generalized eigenvalues.
+    axes = found.axes.astype(float)
+    assert axes @ shrunk @ axes.T == pytest.approx(np.eye(8), abs=1e-4)
+    values = np.sort(np.linalg.eigvals(np.linalg.solve(shrunk, total)).real)[::-1][:8]
+    assert axes @ total @ axes.T == pytest.approx(np.diag(values), abs=1e-3)
+
+
 def test_the_scatter_of_pairs_is_the_mean_of_their_outer_products(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -329,6 +329,22 @@ def test_the_fastest_runtime_is_chosen_only_when_clearly_faster() -> None:
     )
 
 
+def test_doctor_counts_the_photos_that_make_up_for_opening() -> None:
+    default = RuntimeSpeed(0.1, 50, 100)  # 20 ms a photo alone, 10 ms in a batch
+
+    def chosen(other: RuntimeSpeed) -> tuple[str, int]:
+        found = doctor.choice_of({"onnxruntime": default, "openvino": other})
+        return found.runtime, found.from_photos
+
+    assert chosen(RuntimeSpeed(0.5, 100, 200)) == ("openvino", 40)  # 0.4 s for 10 ms
+    assert chosen(RuntimeSpeed(0.5, 45, 1000)) == ("openvino", 45)  # gains in batches only: 9 ms
+    assert chosen(RuntimeSpeed(0.5, 50, 100)) == ("onnxruntime", 0)  # not faster
+    assert chosen(RuntimeSpeed(0.05, 100, 200)) == ("openvino", 0)  # opens sooner too
+    assert chosen(RuntimeSpeed(0.5, 100, 200, cosine=0.99)) == ("openvino", 0)  # rows differ
+    assert chosen(RuntimeSpeed(0.5, 100, 200, cosine=float("nan"))) == ("openvino", 0)
+    assert chosen(RuntimeSpeed(1e6, 100, 200)) == ("openvino", doctor.MAX_FROM_PHOTOS)
+
+
 def test_doctor_measures_and_stores_the_choice(
     float_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -342,7 +358,10 @@ def test_doctor_measures_and_stores_the_choice(
     assert report["machine"]["cores"] >= 1
     assert "ceilings" not in report
     embedder = load_onnx(float_folder)
-    assert runtimes.chosen_runtime(embedder.id) == "openvino"
+    # Opening it takes 0.2 s longer, and a photo 0.05 s less.
+    assert runtimes.runtime_choice(embedder.id) == runtimes.RuntimeChoice("openvino", 4)
+    assert report["from so many photos"] == 4
+    assert report["for fewer, because it opens sooner"] == "onnxruntime"
     code, out, _ = run(capfd, "doctor", float_folder)
     assert (code, "openvino" in out, "GFLOP/s" in out) == (0, True, False)
     code, _, err = run(capfd, "doctor", tmp_path / "nowhere")

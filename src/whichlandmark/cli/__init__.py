@@ -1,50 +1,15 @@
 """The command line: each verb parses its options, calls one function and prints the result.
 
-Heavy libraries are imported inside the verbs, so that --help is quick.
+Verbs are imported when they are asked for, and heavy libraries inside them, so that --help is
+quick.
 """
 
 from __future__ import annotations
 
-from . import (
-    collect,
-    data,
-    demo,
-    discover,
-    enrich,
-    fetch,
-    gallery,
-    immich,
-    index,
-    label,
-    mcp,
-    output,
-    recognize,
-    serve,
-    split,
-    train,
-)
+from . import output
 from .app import app
 
-__all__ = [
-    "app",
-    "collect",
-    "data",
-    "demo",
-    "discover",
-    "enrich",
-    "fetch",
-    "gallery",
-    "immich",
-    "index",
-    "label",
-    "main",
-    "mcp",
-    "output",
-    "recognize",
-    "serve",
-    "split",
-    "train",
-]
+__all__ = ["app", "main", "output"]
 
 
 def main() -> None:

@@ -37,8 +37,6 @@ from ..recognition.answer import (
     confidence_in_words,
     csv_row,
 )
-from ..recognition.explanation.explain import explain_answer
-from ..recognition.explanation.page import write_explanation
 from ..recognition.faults import failed_object
 from ..recognition.predictions import prediction
 from ..recognition.recognizer import Recognizer
@@ -247,6 +245,9 @@ def _answers(
 
 def _explain(opened: Recognizer, photo: Photo, target: Path) -> Prediction:
     """Answer one photo and write a page about it."""
+    from ..recognition.explanation.explain import explain_answer
+    from ..recognition.explanation.page import write_explanation
+
     try:
         read = opened.read(photo)
     except ImageError as error:

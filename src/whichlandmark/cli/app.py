@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,13 +16,7 @@ from ..recognition.rules import SCORES
 from . import option_types, output
 from .config import FILE_NAME, VARIABLE, merged, read_config
 from .option_types import one_of
-
-VERBS = (  # in the order in which they are used, because --help lists them so
-    "demo", "import", "fetch", "clean", "split", "train", "embedder", "doctor", "index", "tune",
-    "gallery", "recognize", "label", "discover", "immich", "evaluate", "report", "compare",
-    "serve", "keys", "mcp",
-)  # fmt: skip
-
+from .verbs import LazyVerbs, listed_verbs
 
 # Options that may stand anywhere on the line, because they mean the same for every verb.
 ANYWHERE = ("--debug", "--quiet", "-q", "--no-config", "--show-config")
@@ -33,6 +28,7 @@ CONFIG = "whichlandmark.config"  # of the context: the config files that were re
 # After Ctrl-C, by the same command.
 RESUMING_VERBS = (
     "demo", "fetch", "clean", "train", "index", "gallery", "label", "discover", "immich",
+    "embed",
 )  # fmt: skip
 
 
@@ -41,7 +37,13 @@ class VerbsInOrder(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = {verb: self.commands[verb] for verb in VERBS}
+        self.commands: Any = LazyVerbs(app)
+
+    def format_help(self, context: Any, formatter: Any) -> None:
+        """Write the help, with the verbs as VERBS lists them."""
+        listed = copy(self)
+        listed.commands = listed_verbs()
+        super(VerbsInOrder, listed).format_help(context, formatter)
 
     def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
         """Parse a command line; the options of ANYWHERE before "--" count as before the verb.
@@ -52,7 +54,9 @@ class VerbsInOrder(TyperGroup):
         moved = [text for text in arguments[:end] if text in ANYWHERE]
         rest = [text for text in arguments[:end] if text not in ANYWHERE]
         verb = next((text for text in rest if text in self.commands), "")
-        own = verb and any("--config" in each.opts for each in self.commands[verb].params)
+        own = False  # of `train`, --config is the file of its settings
+        if any(text.partition("=")[0] == "--config" for text in rest):
+            own = bool(verb) and any("--config" in p.opts for p in self.commands[verb].params)
         given = None
         for at, text in enumerate(rest[: rest.index(verb) if own else None]):
             if text == "--config" and at + 1 < len(rest):
@@ -203,6 +207,16 @@ RecognizerUnlessUndo = Annotated[
         envvar="WHICHLANDMARK_RECOGNIZER",
         autocompletion=option_types.complete_recognizers,
         help="A recognizer folder, made by `whichlandmark index`; --undo needs none.",
+    ),
+]  # fmt: skip
+
+RecognizerUnlessProtocol = Annotated[
+    Path | None,
+    typer.Option(
+        "--recognizer", "-r",
+        envvar="WHICHLANDMARK_RECOGNIZER",
+        autocompletion=option_types.complete_recognizers,
+        help="A recognizer folder, made by `whichlandmark index`; a benchmark needs none.",
     ),
 ]  # fmt: skip
 

@@ -7,11 +7,34 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..core.errors import OptionError
 from . import output
-from .app import Device, Json, RecognizerFolder, RulesFile, ScoreName, Source, app, read_source
+from .app import (
+    Device,
+    Json,
+    RecognizerFolder,
+    RecognizerUnlessProtocol,
+    RulesFile,
+    ScoreName,
+    Source,
+    app,
+    read_source,
+)
+from .challenges import SubmissionIn, table_of_results
+from .given_vectors import DatabaseVectors, ExportedVectors, QueryVectors
+from .protocol import (
+    ExtraPhotos,
+    GroundTruth,
+    ProtocolEmbedder,
+    ProtocolName,
+    ProtocolOptions,
+    ResultsTable,
+    evaluate_protocol,
+)
 
 if TYPE_CHECKING:
     from ..evaluation.compare import ChangedQueries, Comparison
+    from ..recognition.rules import Rules
 
 
 @app.command()
@@ -129,10 +152,13 @@ def recognize(
 
     One photo gets a sentence and its nearest photos, several get a table.
     """
-    from ..core.figures import require_matplotlib
-    from ..library.exports import AnswerFiles
-    from ..recognition.folder.load import load
-    from .answers import photos_of_arguments, recognize_photos
+    from ..core.hardware import without_garbage_collection
+
+    with without_garbage_collection():
+        from ..core.figures import require_matplotlib
+        from ..library.exports import AnswerFiles
+        from ..recognition.folder.load import load_to_answer
+        from .answers import photos_of_arguments, recognize_photos
 
     given = photos_of_arguments(photos)
     picture = explain is not None and explain.suffix.lower() == ".png"
@@ -141,7 +167,9 @@ def recognize(
     output.claim([*results, *files.results()], [*given.paths, rules])
     if picture:
         require_matplotlib("--explain with a .png")
-    opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
+    with without_garbage_collection():
+        given_rules = output.rules_given(rules, score, recognizer)
+        opened = load_to_answer(recognizer, rules=given_rules, device=device)
     recognize_photos(
         opened, given, evidence=evidence, explain=explain, files=files, as_json=as_json
     )
@@ -150,23 +178,81 @@ def recognize(
 @app.command()
 def evaluate(
     source: Source,
-    recognizer: RecognizerFolder,
+    recognizer: RecognizerUnlessProtocol = None,
     out: Annotated[
-        Path,
-        typer.Option("-o", "--out", help="The predictions to write; the scores go beside them."),
-    ] = Path("predictions.csv"),
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            help="The predictions to write (predictions.csv); the scores go beside them. With "
+            "--protocol: its results, as JSON.",
+        ),
+    ] = None,
     submission: Annotated[
-        Path | None, typer.Option(help="Also write a Kaggle-style submission.csv.")
+        Path | None,
+        typer.Option(
+            help="Also write a Kaggle-style submission.csv; with --protocol ilias: its "
+            "similarities.json."
+        ),
     ] = None,
     rules: RulesFile = None,
     score: ScoreName = None,
     all_scores: Annotated[
         bool, typer.Option(help="Also print the GAP of every published score.")
     ] = False,
+    protocol: ProtocolName = None,
+    embedder: ProtocolEmbedder = None,
+    ground_truth: GroundTruth = None,
+    distractors: ExtraPhotos = None,
+    table: ResultsTable = None,
+    submission_in: SubmissionIn = None,
+    query_descriptors: QueryVectors = None,
+    database_descriptors: DatabaseVectors = None,
+    export_descriptors: ExportedVectors = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Measure a recognizer on labelled photos: GAP, top-1, recall, …; write every prediction."""
+    """Measure a recognizer on labelled photos: GAP, top-1, recall, …; write every prediction.
+
+    With --protocol: measure an embedder on a benchmark of the field, such as revisited Oxford.
+    """
+    options = ProtocolOptions(
+        data=source, embedder=embedder, ground_truth=ground_truth, distractors=distractors,
+        out=out, table=table, recognizer=recognizer, rules=rules, score=score,
+        submission=submission, submission_in=submission_in, query_descriptors=query_descriptors,
+        database_descriptors=database_descriptors, export_descriptors=export_descriptors,
+        device=device, as_json=as_json,
+    )  # fmt: skip
+    if protocol is not None:
+        evaluate_protocol(protocol, source, options)
+        return
+    options.refuse_without_protocol()
+    if recognizer is None:
+        raise OptionError(
+            "no recognizer given; expected -r FOLDER, a recognizer folder as `whichlandmark index "
+            "PHOTOS -o FOLDER` makes one (whichlandmark.toml may name it), or --protocol "
+            "NAME for a benchmark of the field"
+        )
+    _evaluate_recognizer(
+        source, recognizer, out or Path("predictions.csv"), submission=submission,
+        rules=output.rules_given(rules, score, recognizer), rules_file=rules,
+        all_scores=all_scores, device=device, as_json=as_json,
+    )  # fmt: skip
+
+
+def _evaluate_recognizer(
+    source: Path,
+    recognizer: Path,
+    out: Path,
+    *,
+    submission: Path | None,
+    rules: Rules | None,
+    rules_file: Path | None,
+    all_scores: bool,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Predict every photo, print the scores and write both."""
     import dataclasses
 
     from ..core.files import write_json
@@ -179,9 +265,9 @@ def evaluate(
     scores_path = out.with_suffix(".scores.json")
     results = [(out, "table of predictions"), (scores_path, "file of scores")]
     results += [(submission, "submission")] if submission else []
-    output.claim(results, [source, rules])
+    output.claim(results, [source, rules_file])
     photos = read_source(source)
-    opened = load(recognizer, rules=output.rules_given(rules, score, recognizer), device=device)
+    opened = load(recognizer, rules=rules, device=device)
     with output.progress() as progress:
         evaluation = evaluate_in_detail(
             opened,
@@ -211,16 +297,39 @@ def evaluate(
 
 @app.command()
 def report(
-    predictions: Annotated[Path, typer.Argument(help="predictions.csv, written by evaluate.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The HTML page to write.")],
+    predictions: Annotated[
+        list[Path],
+        typer.Argument(
+            help="predictions.csv, written by evaluate; or result files of evaluate --protocol, "
+            "for a table."
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--out",
+            help="The HTML page to write; of result files a table: .md, .tex or .csv.",
+        ),
+    ],
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Landmark recognition",
 ) -> None:
     """Write one self-contained HTML page: scores, plots, and right and wrong answers.
 
     The credits of gallery photos are below them, while the recognizer is where `evaluate` found it.
+    Of result files of benchmarks (.json), a table as papers have it is written.
     """
+    if all(path.suffix.lower() == ".json" for path in predictions):
+        table_of_results(predictions, out)
+        return
     from ..evaluation.report import report_file
 
-    output.claim([(out, "page")], [predictions])
-    report_file(predictions, out, title=title)
+    if len(predictions) > 1:
+        raise OptionError(
+            f"{len(predictions)} files given; expected one predictions.csv, or result files "
+            "(.json) of `evaluate --protocol`"
+        )
+
+    output.claim([(out, "page")], predictions)
+    report_file(predictions[0], out, title=title)
     output.say(str(out))

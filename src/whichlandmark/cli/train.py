@@ -79,9 +79,9 @@ GemExponent = Annotated[
 Fit = Annotated[
     str | None,
     typer.Option(
-        callback=one_of("keep", "pad", "squash", "crop"),
-        help="keep or pad the aspect ratio, or squash or crop photos to squares; without it, what "
-        "suits the backbone.",
+        callback=one_of("keep", "pad", "pad-center", "squash", "crop"),
+        help="keep or pad the aspect ratio (pad-center: as ILIAS does), or squash or crop photos "
+        "to squares; without it, what suits the backbone.",
     ),
 ]
 

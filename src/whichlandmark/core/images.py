@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -92,6 +93,21 @@ def read_image(
     """
     name = name or (str(source) if not isinstance(source, bytes) else "photo")
     data = source if isinstance(source, bytes) else read_bytes(source)
+    return _read(data, name, raw, partial(_decode, sides=(short_side, long_side), reserve=reserve,
+                                          memory=memory))  # fmt: skip
+
+
+def stored_image(
+    data: bytes, *, short_side: int = 0, long_side: int = 0, name: str = "photo",
+    reserve: Callable[[int], object] | None = None,
+) -> Image:  # fmt: skip
+    """As `read_image`, with the pixels as they are stored, not turned as EXIF data say."""
+    decode = partial(_decode, sides=(short_side, long_side), reserve=reserve, upright=False)
+    return _read(data, name, True, decode)
+
+
+def _read(data: bytes, name: str, raw: bool, decode: Callable[[bytes], Image]) -> Image:
+    """Decode within the limits. Raises ImageError, naming the file and the reason."""
     if len(data) > max_file_bytes():
         raise TooLargeError(
             f"{name}: {len(data) / 1e6:.0f} MB; larger than {max_file_bytes() / 1e6:.0f} MB; set "
@@ -103,7 +119,7 @@ def read_image(
             warnings.simplefilter("ignore")
             if raw:
                 data = photo_data(data, name)
-            return _decode(data, (short_side, long_side), reserve, memory)
+            return decode(data)
     except ImageError as error:
         raise type(error)(f"{name}: {error}") from None
     except UnidentifiedImageError:
@@ -149,8 +165,9 @@ def header_size(
 
 
 def _decode(
-    data: bytes, sides: tuple[int, int], reserve: Callable[[int], object] | None, memory: int
-) -> Image:
+    data: bytes, sides: tuple[int, int], reserve: Callable[[int], object] | None, memory: int = 0,
+    *, upright: bool = True,
+) -> Image:  # fmt: skip
     if memory and (size := webp_size(data)):
         exif = webp_exif(data)
         header = SimpleNamespace(
@@ -164,8 +181,8 @@ def _decode(
             reserve(peak)
         opened.load()
         with suppress(*METADATA_ERRORS):  # a photo with broken metadata is still usable
-            # In place, because a copy of a large photo takes much memory.
-            ImageOps.exif_transpose(opened, in_place=True)
+            if upright:  # in place, because a copy of a large photo takes much memory
+                ImageOps.exif_transpose(opened, in_place=True)
         return _array(opened)
 
 

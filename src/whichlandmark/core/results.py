@@ -24,7 +24,12 @@ RESULTS = {
     "file for Label Studio": rb'\A\[\s*\{\s*"data": \{\s*"recognized_by": "whichlandmark"',
     "labeling configuration": rb'\A<View className="whichlandmark">',
     "submission": rb"\Aid,landmarks\r?\n",
+    "retrieval submission": rb"\Aid,images\r?\n",
+    "file of similarities": rb'\A\{\n"[^"\n]+": \{("[^"\n]+": [0-9.eE+-]+[,}]|\})',
+    "table of results": rb"\A(<!-- whichlandmark results table|% whichlandmark results table"
+    rb"|method,dimension,image size,licence,seconds,)",
     "file of scores": rb'\A\{\s[^{}]*"gap":',
+    "file of results": rb'\A\{\s*"protocol": "[^"]*",\s*"measured_by": "whichlandmark',
     "list of landmarks": rb"\Alandmark,name,category\r?\n",
     "table of landmark records": rb"\Alandmark,title,wikidata,latitude,longitude,source[,\r\n]",
     "table of suggestions": rb"\Alandmark,title,wikidata,label,description,",

@@ -66,6 +66,7 @@ def evaluate_in_detail(
     photos: Photos,
     *,
     other_scores: Sequence[Score] = (),
+    keep_leaks: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Predict the landmark of every photo and compute the Scores.
@@ -78,6 +79,7 @@ def evaluate_in_detail(
         recognizer: Answers with its own rules.
         photos: The queries. A landmark that the gallery lacks is an unknown one; "" = none.
         other_scores: Scores to compute the GAP of as well, into `gap_by_score`.
+        keep_leaks: Score queries that are in the gallery too; they are listed all the same.
         progress: Called with (photos done, all photos).
 
     Raises:
@@ -100,11 +102,12 @@ def evaluate_in_detail(
     side = max(recognizer.short_side, SMALL_COPY_SIDE if check.compares_fingerprints else 0)
     each = PerPhoto(keep, side, location=recognizer.rules.location_km is not None)
     batches = embed(recognizer.embedder, photos, per_photo=each, progress=progress)
-    asked = _without_leaks(batches, photos, check, leaks)
+    asked = _without_leaks(batches, photos, check, leaks, keep=keep_leaks)
     for rows, queries in _group_batches(asked, failures, recognizer.features):
         run.answer(rows, queries)
     row_of = {photo_id: row for row, photo_id in enumerate(photos.ids)}
-    run.leave_out(np.array([row_of[leak.id] for leak in leaks], dtype=np.int64))
+    if not keep_leaks:
+        run.leave_out(np.array([row_of[leak.id] for leak in leaks], dtype=np.int64))
     protocol = _protocol(recognizer, check)
     scores = compute_scores(
         run, leaks, unreadable=len(failures), started=started, protocol=protocol
@@ -185,14 +188,21 @@ def _leak_check(recognizer: Recognizer) -> LeakCheck:
 
 
 def _without_leaks(
-    batches: Iterator[EmbeddedBatch], photos: Photos, check: LeakCheck, leaks: list[Leak]
+    batches: Iterator[EmbeddedBatch],
+    photos: Photos,
+    check: LeakCheck,
+    leaks: list[Leak],
+    *,
+    keep: bool = False,
 ) -> Iterator[EmbeddedBatch]:
-    """The batches without queries that are in the gallery; those are added to `leaks`."""
+    """The batches without queries that are in the gallery, or with them (keep); those are added to
+    `leaks`.
+    """
     for batch in batches:
         prints = [extras.fingerprint for extras in batch.computed if extras.fingerprint]
         found = check(photos.ids[batch.rows].tolist(), batch.hashes, prints)
         leaks += [leak for leak in found if leak]
-        clean = np.flatnonzero([leak is None for leak in found])
+        clean = np.flatnonzero([keep or leak is None for leak in found])
         yield replace(
             batch,
             rows=batch.rows[clean],

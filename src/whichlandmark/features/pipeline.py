@@ -11,11 +11,12 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from ..core.hardware import cpu_count, max_megapixels
-from ..core.images import BYTES_PER_PIXEL, content_hash, read_image
+from ..core.images import BYTES_PER_PIXEL, content_hash, read_image, stored_image
 from ..core.photo_files import LatLon, location_of
 from ..core.storage import read_bytes
 from ..core.types import Embedder, Image, Photos, Progress, Rows, Vectors
 from .batching import Decoded, ForwardThread, Reorderer, ShapeBatcher
+from .embedders.by_count import embedder_for
 from .embedders.own import checked_rows
 from .prefetch import ByteBudget, Reservation, read_ahead
 from .preprocessing import InputPipeline
@@ -63,12 +64,13 @@ class PerPhoto:
     """A function that the decoding threads apply to each photo, beside embedding it.
 
     short_side: minimum short side in pixels that `compute` needs. location: also read where the
-    photo was taken from its metadata.
+    photo was taken from its metadata. upright: turn the photo as its EXIF data say.
     """
 
     compute: Callable[[Image], Any]
     short_side: int
     location: bool = False
+    upright: bool = True
 
 
 COMPUTE_NOTHING = PerPhoto(lambda image: None, 0)
@@ -149,7 +151,8 @@ def embed(
     """
     if not len(photos):  # an empty table must not open a network
         return
-    spec = InputSpec.of(embedder)
+    chosen = embedder_for(embedder, len(photos))
+    spec = InputSpec.of(chosen)
     # The sum of both limits, so that one more photo fits while others wait for their shape.
     budget = ByteBudget(max_decoding_bytes() + MAX_WAITING_BYTES)
     max_wait_rows = max(BATCH_ROWS, MAX_WAIT_PASSES * spec.batch_size)
@@ -162,7 +165,7 @@ def embed(
         threads=threads or cpu_count(),
         max_ahead=PHOTOS_AHEAD,
     )
-    forward_thread = ForwardThread(partial(checked_rows, embedder))
+    forward_thread = ForwardThread(partial(checked_rows, chosen))
     with forward_thread as forward, reading as reads:
         for batch in reorderer.batches(reads, batcher, forward):
             failures = [Failure(photos.ids[row], reason) for row, reason in batch.failed.items()]
@@ -180,6 +183,7 @@ def max_decoding_bytes() -> int:
 def _photo_reader(spec: InputSpec, per_photo: PerPhoto) -> Callable[[str, Reservation], Decoded]:
     """The function that the decoding threads run on each path."""
     short_side = max(spec.short_side, per_photo.short_side)
+    decode = read_image if per_photo.upright else stored_image
 
     def read(path: str, reservation: Reservation) -> Decoded:
         data = read_bytes(path)
@@ -187,7 +191,7 @@ def _photo_reader(spec: InputSpec, per_photo: PerPhoto) -> Callable[[str, Reserv
         def reserve(size: int) -> None:
             reservation.take(min(max(size, spec.max_prepared_bytes), max_decoding_bytes()))
 
-        image = read_image(
+        image = decode(
             data, name=path, short_side=short_side, long_side=spec.long_side, reserve=reserve
         )
         location = location_of(data) if per_photo.location else None

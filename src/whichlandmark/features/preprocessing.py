@@ -14,7 +14,7 @@ from ..core.errors import OptionError
 from ..core.json_options import LATER, Span, check_fields, count, to_json
 from ..core.types import Image, Vectors
 
-Fit = Literal["keep", "pad", "squash", "crop"]
+Fit = Literal["keep", "pad", "pad-center", "squash", "crop"]
 
 Interpolation = Literal["bilinear", "bicubic"]
 
@@ -33,11 +33,13 @@ SPANS = {  # option → the numbers that it takes
 class Preprocessing:
     """How photos are resized and normalised; saved in embedder.json.
 
-    size: pixels of the long side ("keep", "pad") or of both sides ("squash", "crop").
+    size: pixels of the long side ("keep", "pad", "pad-center") or of both sides ("squash", "crop").
     fit: "keep" preserves the aspect ratio, with both sides rounded to a multiple of `multiple`;
-      "pad" preserves it exactly, and fills the short side up to a multiple with the mean color, as
-      the ILIAS benchmark does; "squash" resizes to a square, for networks that were trained that
-      way; "crop" takes the central square of the photo, as ImageNet's evaluation does.
+      "pad" preserves it exactly, and fills the short side up to a multiple with the mean color;
+      "pad-center" is the padding of the ILIAS benchmark's own code: the long side is `size` itself,
+      the short side is rounded down, and the photo stands in the middle of the mean color;
+      "squash" resizes to a square, for networks that were trained that way; "crop" takes the
+      central square of the photo, as ImageNet's evaluation does.
     mean, std: per channel, of pixel values scaled to 0–1.
     interpolation: of the resize, always with antialiasing.
     crop: share of the short side that the square of "crop" has.
@@ -93,7 +95,9 @@ class Preprocessing:
         if self.fit in ("squash", "crop"):
             side = self._rounded(self.size) if self.strict else self.size
             return self.sides or (side, side)
-        if self.fit == "pad":
+        if self.fit in ("pad", "pad-center"):
+            if self._is_padded(height, width):
+                return height, width
             rows, columns = self._padded_content(height, width)
             return self._filled(rows), self._filled(columns)
         longest = max(height, width)  # so that the long side is `size` before rounding
@@ -105,9 +109,27 @@ class Preprocessing:
         return max(self.multiple, round(side / self.multiple) * self.multiple)
 
     def _padded_content(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the resized photo itself with "pad"; its long side is a multiple."""
+        """(height, width) of the resized photo itself; with "pad", its long side is a multiple.
+
+        "pad-center": as LargeSideResize of ilias-vrg/ilias, feature_extraction/src/datasets/
+        transforms.py, which rounds the short side down.
+        """
+        if self.fit == "pad-center":
+            ratio = height / width
+            if ratio > 1:
+                return self.size, max(1, int(self.size / ratio))
+            return max(1, int(self.size * ratio)), self.size
         scale = self._rounded(self.size) / max(height, width)
         return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def _is_padded(self, height: int, width: int) -> bool:
+        """Has "pad-center" made a photo of this size? Its long side is `size`, filled up."""
+        sides = (height, width)
+        return (
+            self.fit == "pad-center"
+            and max(sides) == self._filled(self.size)
+            and all(side % self.multiple == 0 for side in sides)
+        )
 
     def _filled(self, side: int) -> int:
         return -(-side // self.multiple) * self.multiple
@@ -117,12 +139,15 @@ class Preprocessing:
         height, width = self.target_shape(*image.shape[:2])
         if image.shape[:2] == (height, width):
             return image
-        if self.fit == "pad":
+        if self.fit in ("pad", "pad-center"):
             rows, columns = self._padded_content(*image.shape[:2])
             color = np.rint(np.asarray(self.mean) * 255).clip(0, 255).astype(np.uint8)
             padded = np.empty((height, width, 3), np.uint8)
             padded[:] = color
-            padded[:rows, :columns] = self._resized(image, rows, columns)
+            top, left = (height - rows) // 2, (width - columns) // 2
+            if self.fit == "pad":
+                top = left = 0
+            padded[top : top + rows, left : left + columns] = self._resized(image, rows, columns)
             return padded
         if self.fit == "crop":
             image = _middle(image)

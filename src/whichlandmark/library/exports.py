@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-from xml.sax.saxutils import quoteattr
 
 from ..core.errors import ImageError, OptionError
 from ..core.files import local_path, valid_text, write_json, write_text
@@ -237,6 +236,7 @@ def _size(photo: str) -> tuple[int, int] | None:
 
 def _config(landmarks: Sequence[str], titles: Mapping[str, str]) -> str:
     """The labeling configuration that the tasks fit: one answer for a photo, and boxes."""
+    from xml.sax.saxutils import quoteattr  # loads an HTTP client, so not at the start
 
     def each(tag: str) -> str:
         return "".join(

@@ -55,12 +55,15 @@ def _mean_over_orders(sizes: Counts, hits: Counts, sums: Floats) -> float:
 
     sizes, hits: predictions and right ones in each group, highest score first; sums: H_0 … H_Q.
     """
-    before, right_before = np.cumsum(sizes) - sizes, np.cumsum(hits) - hits
+    some = np.flatnonzero(hits)  # the others add nothing
+    before = (np.cumsum(sizes) - sizes)[some]
+    sizes, hits = sizes[some], hits[some]
+    right_before = np.cumsum(hits) - hits
     b = (hits - 1) / np.maximum(sizes - 1, 1)
     # The difference of sums has a rounding error near 1e-16; groups of one are computed exactly.
     reciprocals = np.where(sizes == 1, 1 / (before + 1), sums[before + sizes] - sums[before])
     inside = b * sizes + (right_before + 1 - b * (before + 1)) * reciprocals
-    return float(np.sum(hits / np.maximum(sizes, 1) * inside))
+    return float(np.sum(hits / sizes * inside))
 
 
 def gap_of_draws(
@@ -79,11 +82,17 @@ def gap_of_draws(
     predicted = np.ones(len(right), dtype=bool) if predicted is None else predicted
     values, group = tie_groups(np.where(predicted, score, np.inf))
     sums, right = harmonic_numbers(len(group)), np.asarray(right, dtype=bool) & predicted
+    order = np.argsort(group, kind="stable")
+    starts = np.searchsorted(group[order], np.arange(len(values)))
+
+    def per_group(times: Counts) -> Counts:
+        counts = times[order]
+        # Without equal scores each group is one query.
+        return counts if len(starts) == len(counts) else np.add.reduceat(counts, starts)
 
     def gap_of(rows: Rows) -> float:
         times = np.bincount(rows, minlength=len(group))
-        sizes = count_per_group(group, times * predicted, len(values))
-        hits = count_per_group(group, times * right, len(values))
+        sizes, hits = per_group(times * predicted), per_group(times * right)
         landmark_queries = int(times @ landmark)
         check_landmark_queries(landmark_queries, int(hits.sum()))
         return min(_mean_over_orders(sizes, hits, sums) / landmark_queries, 1.0)

@@ -36,6 +36,9 @@ GEOMETRY_FEATURES = (
     "inliers",  # log(1 + most inliers above CHANCE_INLIERS with one photo of c)
     "inlier_lead",  # … less the same number of the best other landmark
     "inlier_company",  # log(1 + inliers above CHANCE_INLIERS with all compared photos of c)
+    "agreement",  # log(1 + highest `VerifiedMatch.agreement` with one photo of c)
+    "agreement_lead",  # … less the same number of the best other landmark
+    "agreement_company",  # log(1 + agreement with all compared photos of c)
 )
 
 
@@ -105,19 +108,24 @@ def columns(features: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.f
 
 
 def add_geometry(
-    candidates: Candidates, found: Retrieved, inliers: NDArray[np.int64]
+    candidates: Candidates,
+    found: Retrieved,
+    inliers: NDArray[np.int64],
+    agreement: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """The features followed by those of GEOMETRY_FEATURES: (Q, T, F + 3).
+    """The features followed by those of GEOMETRY_FEATURES: (Q, T, F + 6).
 
-    inliers: (Q, K) inliers with each neighbour; below 0 = not compared.
+    inliers: (Q, K) inliers with each neighbour; below 0 = not compared. agreement: (Q, K) of the
+    same matches; 0 = not compared.
     """
     same = _same_landmark(candidates.codes, found.codes)
-    above = np.maximum(inliers - CHANCE_INLIERS, 0)[:, None, :]
-    own = above * same
-    most = np.log1p(own.max(axis=2, initial=0))
-    other = np.where(same, 0, above).max(axis=2, initial=0)
-    extra = np.stack([most, most - np.log1p(other), np.log1p(own.sum(axis=2))], axis=2)
-    return np.concatenate([candidates.features, extra], axis=2)
+    extra = []
+    for amounts in (np.maximum(inliers - CHANCE_INLIERS, 0), agreement):
+        own = amounts[:, None, :] * same
+        most = np.log1p(own.max(axis=2, initial=0))
+        other = np.where(same, 0, amounts[:, None, :]).max(axis=2, initial=0)
+        extra += [most, most - np.log1p(other), np.log1p(own.sum(axis=2))]
+    return np.concatenate([candidates.features, np.stack(extra, axis=2)], axis=2)
 
 
 def ranks_to_compare(

@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.parallel import in_threads
 from ..core.types import Decision
 from ..features.local.matching import VerifiedMatch
 from ..gallery.index import GalleryIndex, SearchRows
@@ -26,7 +27,7 @@ from .query import KeypointsOf, Queries, Shape
 from .reranking.votes import Votes
 from .retrieval import Retrieved, Retriever
 from .rules import Rules
-from .spatial_verification import SpatialVerifier, inliers_by_rank
+from .spatial_verification import SpatialVerifier, agreement_by_rank, inliers_by_rank
 from .stacker import Stacker
 
 # Most confidence where no distractors have taught the gallery what shows no landmark, with an
@@ -196,7 +197,8 @@ class Decider:
             row for row in np.flatnonzero(answers.codes >= 0).tolist()
             if decide(answers.confidence[row], answers.scores[row]) != "no_landmark"
         ]  # fmt: skip
-        nothing = {row: reason for row in open_rows if (reason := why(row))}
+        reasons = zip(open_rows, in_threads(why, open_rows), strict=True)
+        nothing = {row: reason for row, reason in reasons if reason}
         gone = np.isin(np.arange(len(answers.codes)), list(nothing))
         return replace(
             answers,
@@ -238,7 +240,9 @@ class Decider:
         geometry_used = np.zeros(len(logits), dtype=bool)
         geometry_used[[row for row in open_rows if verified[row]]] = True
         if geometric and geometry_used.any():
-            features = columns(add_geometry(candidates, found, inliers), geometric.names)
+            agreement = agreement_by_rank(verified, found.codes.shape[1])
+            features = add_geometry(candidates, found, inliers, agreement)
+            features = columns(features, geometric.names)
             with_inliers = _mask_missing(geometric.logits(features), candidates)
             logits[geometry_used] = with_inliers[geometry_used]
         weights = self._location_weights(queries, candidates)
@@ -271,15 +275,19 @@ class Decider:
         verified: list[Mapping[int, VerifiedMatch]] = [{} for _ in range(len(inliers))]
         if keypoints_of is None or self.verifier is None:
             return verified, inliers
-        for row in rows:
+        verify = self.verifier.verify
+
+        def compare(row: int) -> None:
             query = keypoints_of(row)
             if query is None:
-                continue
+                return
             ranks = ranks_to_compare(found, candidates, row, self.rules.verify or EVIDENCE_PHOTOS)
             ids = [self.index.ids[found.neighbours.rows[row, rank]] for rank in ranks]
-            matches = self.verifier.verify(query, ids)
+            matches = verify(query, ids)
             verified[row] = {r: m for r, m in zip(ranks, matches, strict=True) if m is not None}
             inliers[row] = inliers_by_rank(matches, ranks, found.codes.shape[1])
+
+        in_threads(compare, rows)
         return verified, inliers
 
     def _location_weights(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ from ..gallery.index.exact import nearest
 from ..gallery.records import GalleryRow
 
 # 480 px separates true from false pairs as well as 640 px, in half the time.
-MATCHING = MatchOptions(size=480, features=650, tolerance=4.5)
+MATCHING = MatchOptions(size=480, features=MAX_STORED_KEYPOINTS, tolerance=4.5)
 
 MAX_CACHED_KEYPOINT_SETS = 2_000  # unpacked keypoints of gallery photos: about 130 MB
 
@@ -124,6 +124,17 @@ def inliers_by_rank(
         if match is not None:
             row[rank] = match.inliers
     return row
+
+
+def agreement_by_rank(
+    verified: Sequence[Mapping[int, VerifiedMatch]], width: int
+) -> NDArray[np.float64]:
+    """(Q, width) agreement of the matches by rank among the neighbours, 0 where there is none."""
+    found = np.zeros((len(verified), width))
+    for row, matches in enumerate(verified):
+        for rank, match in matches.items():
+            found[row, rank] = match.agreement
+    return found
 
 
 class DistractorCheck:

@@ -11,10 +11,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..core.errors import GalleryError, WhichLandmarkError
 from ..core.types import Embedder, Image, Vectors
+from ..features.embedders.by_count import SoonestEmbedder
 from ..features.embedders.load import load_embedder
 from ..features.embedders.onnx_embedder import OnnxEmbedder
 from ..gallery.address import GALLERY_FILE, LINK_FILE, gallery_in
@@ -52,6 +53,9 @@ class LockedEmbedder:
         self._embedder, self._lock = embedder, threading.Lock()
         self.dim, self.name = embedder.dim, embedder.name
         self.id, self.short_side = embedder.id, embedder.short_side
+        # Answers and fits depend on these too, where an embedder has them.
+        self.place_evidence: Any = getattr(embedder, "place_evidence", None)
+        self.default_fit: Any = getattr(embedder, "default_fit", None)
 
     def __call__(self, images: Sequence[Image], /) -> Vectors:
         """Call the embedder while holding the lock."""
@@ -78,8 +82,13 @@ class OpenRecognizer:
 class LiveRecognizer:
     """Holds the current recognizer and reloads it in a background thread. Thread-safe."""
 
-    def __init__(self, folder: Path, *, device: str = "auto") -> None:
-        """Raises GalleryError, DataError or ModelError when the folder cannot be opened."""
+    def __init__(
+        self, folder: Path, *, device: str = "auto", callers: int = EMBEDDING_THREADS
+    ) -> None:
+        """Raises GalleryError, DataError or ModelError when the folder cannot be opened.
+
+        callers: threads that embed at the same time; with 1, the first answer comes soonest.
+        """
         self.folder = folder
         self._lock = threading.Lock()  # guards _current and user counts
         self._opening = threading.Lock()  # one reload at a time
@@ -89,8 +98,9 @@ class LiveRecognizer:
         except WhichLandmarkError:
             load(folder, device=device)  # raises a more specific error
             raise
-        own = load_embedder(folder / "embedder", device=device, callers=EMBEDDING_THREADS)
-        self.embedder: Embedder = own if isinstance(own, OnnxEmbedder) else LockedEmbedder(own)
+        own = load_embedder(folder / "embedder", device=device, callers=callers)
+        thread_safe = isinstance(own, OnnxEmbedder | SoonestEmbedder)
+        self.embedder: Embedder = own if thread_safe else LockedEmbedder(own)
         self._current = OpenRecognizer(load(folder, embedder=self.embedder))
         self._stop = threading.Event()
         self.trouble = ""  # why the newest generation could not be opened; "" = it is in use

@@ -257,7 +257,7 @@ def serve(folder: Path, photos: Sequence[Path], *, device: str = "auto") -> None
         GalleryError, DataError, ModelError: When the recognizer cannot be opened.
     """
     access = PhotoAccess(photos or [Path.home()])
-    live = LiveRecognizer(folder, device=device)
+    live = LiveRecognizer(folder, device=device, callers=1)
     try:
         make_server(Tools(live, access)).run("stdio")
     finally:

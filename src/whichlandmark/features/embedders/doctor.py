@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import platform
 import tempfile
 import time
@@ -24,6 +25,7 @@ from .record import NETWORK_KINDS, RECORD_FILE, WEIGHTS_FILE, onnx_file, read_re
 from .runtimes import (
     DEFAULT_RUNTIME,
     Runtime,
+    RuntimeChoice,
     installed_runtimes,
     package_version,
     remember_runtime,
@@ -37,6 +39,10 @@ MIN_SPEEDUP = 1.05  # a runtime replaces the default only if it is faster by thi
 
 TIMING_ROUNDS = 7
 
+MIN_COSINE = 0.999  # of two runtimes' rows of a photo, where both are used for one embedder
+
+MAX_FROM_PHOTOS = 10_000
+
 # Between the runtimes' unit rows of a network made elsewhere; of one that we exported, the export
 # was compared with torch, and those of int8 networks differ.
 MAX_DIFFERENCE = 0.01
@@ -47,12 +53,13 @@ log = logging.getLogger("whichlandmark")
 @dataclass(frozen=True)
 class RuntimeSpeed:
     """Speed of one runtime: seconds to open the file and embed one photo; photos per second one by
-    one, and in batches of BATCH_SIZE.
+    one, and in batches of BATCH_SIZE. cosine: of its row of a photo with that of the default one.
     """
 
     seconds_to_open: float
     photos_per_second: float
     batched_photos_per_second: float
+    cosine: float = 1.0
 
 
 def measure_runtimes(
@@ -93,13 +100,16 @@ def measure_runtimes(
             return report
         embedder = _open_embedder(folder)
         speeds = measure(folder, rounds=rounds)
-        best = fastest(speeds)
+        best = choice_of(speeds)
         report |= {
             "embedder": f"{embedder.id}" if source else f"{embedder.name}, random weights",
             "pixels": "×".join(map(str, _input_shape(embedder))),
             "runtimes": {name: _speed_report(speed) for name, speed in speeds.items()},
-            "used from now on" if source else "would be used": best,
+            "used from now on" if source else "would be used": best.runtime,
         }
+        if best.from_photos:
+            report["from so many photos"] = best.from_photos
+            report["for fewer, because it opens sooner"] = DEFAULT_RUNTIME
         if source is not None:
             report["remembered in"] = str(remember_runtime(embedder.id, best))
     return report
@@ -149,9 +159,28 @@ def measure(folder: Path, *, rounds: int = TIMING_ROUNDS) -> dict[Runtime, Runti
             seconds_to_open[name],
             1 / median(single_seconds[name]),
             1 / median(batched_seconds[name]),
+            float((rows[name] * rows[DEFAULT_RUNTIME]).sum()),
         )
         for name in networks
     }
+
+
+def choice_of(speeds: dict[Runtime, RuntimeSpeed]) -> RuntimeChoice:
+    """The fastest runtime, and the number of photos that make up for the time it takes to open.
+
+    Where its rows differ too much from those of the default one, it is always used, so that a
+    photo's vector does not depend on how many others were asked for.
+    """
+    best = fastest(speeds)
+    ours, first = speeds[best], speeds[DEFAULT_RUNTIME]
+    later = ours.seconds_to_open - first.seconds_to_open
+    if best == DEFAULT_RUNTIME or later <= 0 or not ours.cosine >= MIN_COSINE:
+        return RuntimeChoice(best)
+    gained = max(
+        1 / first.photos_per_second - 1 / ours.photos_per_second,
+        1 / first.batched_photos_per_second - 1 / ours.batched_photos_per_second,
+    )
+    return RuntimeChoice(best, min(math.ceil(later / gained), MAX_FROM_PHOTOS))
 
 
 def fastest(speeds: dict[Runtime, RuntimeSpeed]) -> Runtime:

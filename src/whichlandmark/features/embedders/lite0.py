@@ -5,7 +5,16 @@ it is never opened as one: its SHA-256 is compared first, then the tensors are r
 that lite0.json names (tools/make_lite0.py wrote it). `write_lite0` folds the BatchNorms into the
 convolutions, joins weights and graph to one ONNX file, and keeps ImageNet's classifier beside it.
 
-A vector is the square root of the average-pooled features, of unit length: the Hellinger kernel of
+Pooling by structure: features are averaged over blocks of 2 × 2 positions, ImageNet's classifier is
+asked of each block with which probability p it shows a building or another structure
+(`place_evidence.STRUCTURES`; their log-odds are raised by STRUCTURE_LOG_ODDS), and the blocks are
+averaged with the weights p + LEAST_WEIGHT. What stands before a landmark, beside it and above it
+counts less. Attention over positions is the idea of Noh et al., "Large-scale image retrieval with
+attentive deep local features", ICCV 2017, who train it; here the classifier gives it, as in Zhou et
+al., "Learning deep features for discriminative localization", CVPR 2016. It was chosen without
+queries (benchmarks/better_answers.py).
+
+A vector is the square root of the pooled features, of unit length: the Hellinger kernel of
 Arandjelović & Zisserman, "Three things everyone should know to improve object retrieval", CVPR
 2012, which makes less of the few features that are strong everywhere.
 """
@@ -14,6 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from importlib import resources, util
 from pathlib import Path
 from typing import Any
@@ -24,8 +34,10 @@ from numpy.typing import NDArray
 from ...core.errors import ModelError, OptionError
 from ...core.files import atomic_file
 from ..preprocessing import InputPipeline, Preprocessing, Views
-from .place_evidence import PlaceEvidence
-from .record import FLOAT_FILE, sha256, write_record
+from .place_evidence import STRUCTURES, PlaceEvidence
+from .record import FLOAT_FILE, RECORD_FILE, read_record, sha256, write_record
+
+log = logging.getLogger("whichlandmark")
 
 NAME = "lite0"
 
@@ -40,6 +52,15 @@ SIZE = 512  # pixels of the long side; chosen with the square root in benchmarks
 PIXEL_MEAN, PIXEL_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # as the network was trained
 
 TYPICAL_LENGTH = 8.5  # of the pooled features of a photo at SIZE, before they get unit length
+
+# Of a structure in a block, beyond those in ImageNet, where few photos show one.
+STRUCTURE_LOG_ODDS = 1.5
+
+LEAST_WEIGHT = 0.05  # of a block in which there is no structure at all
+
+POOLING = (
+    "structures"  # how embedder.json calls it; without the field a folder pools by the average
+)
 
 NORM_EPSILON = 1e-3  # of TensorFlow's BatchNorm, which the network was trained with
 
@@ -80,7 +101,9 @@ def write_lite0(folder: Path, preprocessing: Preprocessing, views: Views | None 
     """
     tensors = read_tensors()
     settings = InputPipeline(preprocessing, views or Views()).settings()
-    described = json.dumps({"weights": WEIGHTS_SHA256, **settings}, sort_keys=True)
+    described = json.dumps(
+        {"weights": WEIGHTS_SHA256, "pooling": POOLING, **settings}, sort_keys=True
+    )
     evidence = PlaceEvidence(
         tensors["classifier.weight"], tensors["classifier.bias"], TYPICAL_LENGTH, square_roots=True
     )
@@ -93,11 +116,37 @@ def write_lite0(folder: Path, preprocessing: Preprocessing, views: Views | None 
         "dim": len(tensors["conv_head.weight"]),
         "precision": "float32",
         "licence": "Apache-2.0",
+        "pooling": POOLING,
         "default_fit": _data("lite0_fit.json"),
         **settings,
         **evidence.save(folder),
     }
     write_record(folder, record, [FLOAT_FILE, evidence.FILE])
+
+
+def stored_version(embedder: str | Path, folder: Path | None) -> str | Path:
+    """The folder in the place of "lite0" where it holds an older version of the same embedder.
+
+    Vectors of two poolings are never mixed, so that a gallery keeps the version that made it.
+    """
+    if embedder != NAME or folder is None or not (folder / RECORD_FILE).is_file():
+        return embedder
+    record = read_record(folder)
+    default = InputPipeline(default_preprocessing(), Views()).settings()
+    same = all(record.get(name) == value for name, value in json.loads(json.dumps(default)).items())
+    if record.get("kind") != NAME or record.get("pooling") == POOLING or not same:
+        return embedder
+    log.warning(
+        "%s: made by an older lite0, which is kept, because vectors of two versions cannot be "
+        "compared; index the photos into a new folder for the present one, which finds more",
+        folder.parent,
+    )
+    return folder
+
+
+def default_preprocessing() -> Preprocessing:
+    """How photos are prepared unless a size or fit is given."""
+    return Preprocessing(size=SIZE, mean=PIXEL_MEAN, std=PIXEL_STD)
 
 
 def read_tensors() -> Tensors:
@@ -125,8 +174,18 @@ def onnx_model(tensors: Tensors) -> bytes:
         weight = tensors[f"{conv}.weight"] * factor[:, None, None, None]
         bias = tensors[f"{norm}.bias"] - tensors[f"{norm}.running_mean"] * factor
         initializers += [_tensor(f"{conv}.weight", weight), _tensor(f"{conv}.bias", bias)]
+    classifier = tensors["classifier.weight"][:, :, None, None]  # asked of each block
+    initializers.append(_tensor("classifier.weight", classifier))
+    initializers.append(_tensor("classifier.bias", attention_bias(tensors)))
     graph = b"".join(_field(5, initializer) for initializer in initializers)
     return resources.files(__package__).joinpath("lite0.onnx").read_bytes() + _field(7, graph)
+
+
+def attention_bias(tensors: Tensors) -> NDArray[np.float32]:
+    """(1000,) bias of the classifier where it weighs blocks: structures are less rare there."""
+    bias = tensors["classifier.bias"].copy()
+    bias[list(STRUCTURES)] += STRUCTURE_LOG_ODDS
+    return bias
 
 
 def _tensor(name: str, values: NDArray[Any]) -> bytes:

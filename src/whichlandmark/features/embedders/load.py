@@ -21,6 +21,7 @@ from ...core.json_options import Span, check_fields, count
 from ...core.types import Embedder
 from ..preprocessing import SPANS, Fit, Interpolation, Preprocessing, Views
 from . import lite0
+from .by_count import soonest_embedder
 from .foreign_onnx import ONNX_PREFIX, make_foreign
 from .own import cannot_open
 from .record import (
@@ -33,7 +34,7 @@ from .record import (
     recorded_licence,
     warn_of_licence,
 )
-from .runtimes import chosen_runtime, parse_runtime
+from .runtimes import parse_runtime, runtime_choice
 
 if TYPE_CHECKING:
     from .onnx_embedder import OnnxEmbedder
@@ -89,9 +90,10 @@ def load_embedder(
         device: "auto" = a GPU if there is one and torch is installed, else the CPU; "cpu"; "cuda",
             "cuda:1" ….
         runtime: Runs an exported network on the CPU: "onnxruntime", "openvino" or "torch"; None =
-            the fastest one measured by `whichlandmark doctor`, else ONNX Runtime.
-        callers: Number of threads that call an exported network at the same time, 1 or more; they
-            share the cores.
+            the fastest measured by `whichlandmark doctor`, opened when as many photos are asked
+            for as it takes to gain time; else ONNX Runtime.
+        callers: Number of threads that call an exported network at the same time and share the
+            cores. With several, as in a server, the fastest runtime is opened at once.
 
     Returns:
         An embedder: (H, W, 3) uint8 RGB images of any sizes → (N, dim) float32 unit rows.
@@ -131,7 +133,16 @@ def load_embedder(
         return SiftEmbedder.load(folder)
     if kind not in KINDS:
         raise cannot_open(folder, record)
-    if kind != "onnx" and _needs_torch(folder, record, device, runtime):
+    if runtime is None and callers == 1 and (soonest := soonest_embedder(folder, record, device)):
+        return soonest
+    return _of_one_runtime(folder, record, device, runtime, callers)
+
+
+def _of_one_runtime(
+    folder: Path, record: dict[str, Any], device: str, runtime: str | None, callers: int
+) -> Embedder:
+    kind = record.get("kind")
+    if kind != "onnx" and needs_torch(folder, record, device, runtime):
         return load_torch(folder, device=device)
     if kind == "onnx" and (device not in ("auto", "cpu") or runtime == "torch"):
         raise OptionError(
@@ -192,7 +203,7 @@ def write_lite0(folder: Path, options: PretrainedOptions) -> None:
     lite0.write_lite0(folder, preprocessing, Views(scales=options.scales, flip=options.flip))
 
 
-def _needs_torch(folder: Path, record: dict[str, Any], device: str, runtime: str | None) -> bool:
+def needs_torch(folder: Path, record: dict[str, Any], device: str, runtime: str | None) -> bool:
     """Whether torch must run this folder: on a GPU, or without an ONNX file."""
     int8 = record.get("precision") == "int8"
     if int8 and device not in ("auto", "cpu"):
@@ -204,7 +215,7 @@ def _needs_torch(folder: Path, record: dict[str, Any], device: str, runtime: str
         return True
     if device == "auto" and not int8 and gpu_names():
         return True
-    wanted = runtime or chosen_runtime(str(record.get("id")))
+    wanted = runtime or runtime_choice(str(record.get("id"))).runtime
     return onnx_file(record) is None or (wanted == "torch" and not int8 and has_torch())
 
 
@@ -228,7 +239,8 @@ def load_onnx(folder: Path, *, runtime: str | None = None, callers: int = 1) -> 
             "may be worse; make the int8 embedder on this machine",
             folder,
         )
-    name = parse_runtime(runtime) if runtime else chosen_runtime(str(record.get("id")))
+    chosen = runtime_choice(str(record.get("id"))).runtime
+    name = parse_runtime(runtime) if runtime else chosen
     opener = open_openvino if name == "openvino" else open_onnx
     return OnnxEmbedder(folder, record, opener, callers=callers)
 

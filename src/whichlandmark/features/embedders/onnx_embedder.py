@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -170,6 +171,15 @@ class OnnxEmbedder:
             if self._network is None:
                 self._network = self.opened(self.path, self.open_network)
             return self._network
+
+    def open_soon(self) -> None:
+        """Open the network in a thread, for a program that has to open other files first."""
+
+        def open_it() -> None:
+            with suppress(Exception):  # raised again when the network is used
+                _ = self.network
+
+        threading.Thread(target=open_it, name="open network").start()
 
     def opened(self, path: Path, opener: SessionOpener) -> Network:
         """A version of this embedder's network, such as one in int8, in any runtime."""

@@ -32,6 +32,8 @@ UNKNOWN = "unknown"
 
 UNSTATED = "unknown (the file does not say)"  # licence of weights from a local file
 
+NO_WEIGHTS = "none needed (no trained weights)"
+
 OWN_WEIGHTS = "own (trained from random weights)"
 
 # Parts of the names of licences that forbid commercial use. Apple's sample-code licence
@@ -97,7 +99,7 @@ def copy_folder(source: Path, target: Path, record: dict[str, Any]) -> None:
 def recorded_licence(record: dict[str, Any]) -> str:
     """The licence of an embedder's weights, "unknown" where nobody said it."""
     if record.get("kind") == "sift":
-        return "none needed (no trained weights)"
+        return NO_WEIGHTS
     return str(record.get("licence") or UNKNOWN)
 
 

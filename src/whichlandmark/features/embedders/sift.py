@@ -33,6 +33,7 @@ from ...core.errors import DataError, ModelError, OptionError
 from ...core.files import atomic_file, read_json, write_json
 from ...core.json_options import SEED, Span, check_fields, count, from_json, to_json
 from ...core.types import Image, Vectors
+from .record import NO_WEIGHTS
 
 log = logging.getLogger("whichlandmark")
 
@@ -50,6 +51,14 @@ CONTRAST_THRESHOLD = 0.02  # half of OpenCV's default, because hazy photos have 
 # With less, whitening separates the photos it was fitted on better than new ones; the calibration,
 # fitted on leave-one-out queries of these photos, is then overconfident (benchmarks/LOG.md).
 WHITENING_SHRINKAGE = 1.0
+
+# Photos of the fit for each axis. The axes hold what sets the photos of the fit apart, and less of
+# what sets a new photo apart, so new photos are more similar to everything. With one axis for every
+# two photos, a sixth of the answers that a gallery is sure of were wrong; with eight, one in sixty.
+PHOTOS_AN_AXIS = 8
+
+# Axes that a small fit may have all the same, up to one for every two photos.
+FEW_AXES = 16
 
 
 SPANS = {  # option → the numbers that it takes
@@ -69,7 +78,7 @@ class SiftOptions:
     features: int = 1500  # maximum number of keypoints of a photo, the strongest
     words: int = 64  # of the vocabulary
     descriptor_dim: int = 64  # RootSIFT's 128 after PCA
-    dim: int = 256  # of a vector; at most half the number of photos of the fit
+    dim: int = 256  # of a vector, at most: see PHOTOS_AN_AXIS
     most_photos: int = 2000  # used for the fit, up to 200 KB of memory each
     most_sampled: int = 200_000  # descriptors used for the vocabulary
     seed: int = 0
@@ -83,6 +92,7 @@ class SiftEmbedder:
 
     name = "sift"
     kind = "sift"
+    licence = NO_WEIGHTS
 
     def __init__(self, options: SiftOptions, arrays: dict[str, Floats]) -> None:
         """From fitted arrays; use `fit` or `load`.
@@ -102,8 +112,9 @@ class SiftEmbedder:
         """Fit vocabulary and whitening on photos, usually those of the gallery with distractors.
 
         One pass over the images, of which `most_photos` random ones are used, so memory is bounded
-        (0.4 GB at most). dim is limited to half the number of photos, with a warning, because more
-        axes would be noise. Raises DataError when there are too few photos or keypoints.
+        (0.4 GB at most). dim is limited to an eighth of the photos (to half of them up to
+        FEW_AXES), with a warning: see PHOTOS_AN_AXIS. Raises DataError when there are too few
+        photos or keypoints.
         """
         options = options or SiftOptions()
         descriptors = _describe_sample(images, options)
@@ -119,7 +130,8 @@ class SiftEmbedder:
                 f"{MIN_FIT_PHOTOS} photos and {min_keypoints} keypoints at least: index "
                 "more photos, or photos with more detail"
             )
-        dim = min(options.dim, len(descriptors) // 2)
+        photos = len(descriptors)
+        dim = min(options.dim, max(photos // PHOTOS_AN_AXIS, min(photos // 2, FEW_AXES)))
         if dim < options.dim:
             log.warning(
                 "sift: %d photos give %d dimensions, not %d", len(descriptors), dim, options.dim

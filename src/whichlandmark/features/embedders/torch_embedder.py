@@ -209,7 +209,7 @@ class TorchEmbedder:
         """`lite0` with the weights of its package, because its folder has none for torch."""
         architecture = Architecture(backbone=lite0.BACKBONE, dim=None, gem_p=1.0, square_roots=True)
         embedder = cls(
-            lite0_network(architecture),
+            lite0_network(architecture, pooling=record.get("pooling")),
             from_json(Preprocessing, record["preprocessing"]),
             device=device,
             views=from_json(Views, record.get("views", {})),

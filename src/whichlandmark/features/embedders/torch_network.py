@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from ...core.json_options import LATER
 from . import lite0
+from .place_evidence import STRUCTURES
 from .torch_weights import create_backbone, open_backbone
 
 
@@ -69,6 +70,7 @@ class EmbeddingNet(nn.Module):
         self.dim = architecture.dim or width
         self.backbone = backbone
         self.pool = GeM(architecture.gem_p)
+        self.structure_pooling: StructurePooling | None = None  # in the place of `pool`
         self.head: nn.Module = SquareRoots() if architecture.square_roots else nn.Identity()
         if architecture.dim is not None:
             self.head = nn.Sequential(
@@ -87,7 +89,7 @@ class EmbeddingNet(nn.Module):
         """
         pooled: Tensor
         if self.architecture.pool == "gem":
-            pooled = self.pool(self.feature_map(pixels))
+            pooled = (self.structure_pooling or self.pool)(self.feature_map(pixels))
             return pooled
         features = self.backbone.forward_features(pixels)  # type: ignore[operator]
         if self.architecture.pool == "cls":
@@ -122,6 +124,24 @@ class SquareRoots(nn.Module):
         return features.float().clamp(min=1e-12).sqrt()  # at 0 the gradient would be infinite
 
 
+class StructurePooling(nn.Module):
+    """The pooling of `lite0`, by its classifier: (N, C, H, W) → (N, C). See `lite0.py`."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight[:, :, None, None], persistent=False)
+        self.register_buffer("bias", bias, persistent=False)
+        self.register_buffer("structures", torch.tensor(list(STRUCTURES)), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        blocks = functional.avg_pool2d(features.float(), 2, ceil_mode=True, count_include_pad=False)
+        logits = functional.conv2d(blocks, self.weight, self.bias)  # type: ignore[arg-type]
+        chosen = logits[:, self.structures]  # type: ignore[index]
+        share = torch.exp(chosen.logsumexp(1, keepdim=True) - logits.logsumexp(1, keepdim=True))
+        weight = share + lite0.LEAST_WEIGHT
+        return (blocks * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3))
+
+
 class Pooling(nn.Module):
     """`EmbeddingNet.pool_features` as a module, for gradient caching."""
 
@@ -142,18 +162,24 @@ def new_network(architecture: Architecture, *, seed: int = 0) -> EmbeddingNet:
         )
 
 
-def lite0_network(architecture: Architecture, *, seed: int = 0) -> EmbeddingNet:
+def lite0_network(
+    architecture: Architecture, *, seed: int = 0, pooling: str | None = None
+) -> EmbeddingNet:
     """EfficientNet-Lite0 with the ImageNet weights of its package; its head, if any, is random.
 
+    pooling: that of the embedder `lite0` where it is `lite0.POOLING`; None = the architecture's.
     Raises as `lite0.weights_file`.
     """
     net = new_network(architecture, seed=seed)
-    weights = {
-        name: torch.from_numpy(values.copy()) for name, values in lite0.read_tensors().items()
-    }
+    tensors = lite0.read_tensors()
+    weights = {name: torch.from_numpy(values.copy()) for name, values in tensors.items()}
     kept = {name: value for name, value in weights.items() if not name.startswith("classifier.")}
     missing = net.backbone.load_state_dict(kept, strict=False).missing_keys
     assert all(name.endswith("num_batches_tracked") for name in missing), missing
+    if pooling == lite0.POOLING:
+        net.structure_pooling = StructurePooling(
+            weights["classifier.weight"], torch.from_numpy(lite0.attention_bias(tensors))
+        )
     return net
 
 

@@ -165,7 +165,7 @@ def preprocessing_of(
     if not traits.any_size:
         fit, size = "squash", traits.side
     fit, size = options.fit or fit, options.size or size
-    if squares and traits.any_size:
+    if squares and traits.any_size and fit != "pad-center":
         size = max(traits.step, round(size / traits.step) * traits.step)
     as_before = net.architecture.pool == "gem" and not squares
     trained: Interpolation = "bilinear" if config.get("interpolation") == "bilinear" else "bicubic"
@@ -266,7 +266,7 @@ def _has_class_token(backbone: nn.Module) -> bool:
 def _check_fixed_size(options: PretrainedOptions, name: str, side: int) -> None:
     """Raises OptionError for options that a backbone of one input size does not allow."""
     only = f"{name} takes photos of {side} × {side} pixels only"
-    if options.fit in ("keep", "pad"):
+    if options.fit in ("keep", "pad", "pad-center"):
         raise OptionError(f"{only}, but --fit {options.fit} was given; use --fit squash")
     if options.size not in (None, side):
         raise OptionError(

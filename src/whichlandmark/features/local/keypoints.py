@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from ...core.errors import DataError, OptionError
 from ...core.types import Image
+from .descriptors import upright_sift
+from .scale_space import scale_points
 
 Points = NDArray[np.float32]  # (n, 2), x and y
 
 SIFT_DIM = 128
-
-CONTRAST_THRESHOLD = 0.02  # half of OpenCV's default, because hazy photos have few keypoints
 
 MIN_MATCHES = 4  # matches that determine a homography
 
@@ -28,6 +28,8 @@ MAX_ENLARGEMENT = 2.0  # of a small photo before keypoints are detected
 SCREEN_SIDE = 160  # pixels of the long side of a copy that shows whether there are keypoints
 
 CORNER_STRENGTH = 0.002  # least eigenvalue of the gradients' covariance, of grey from 0 to 1
+
+SPACING = 2  # pixels of the side of a square that gives at most one keypoint
 
 STEPS_PER_PIXEL = 32  # positions are stored in steps of 1/32 pixel of the resized photo
 
@@ -51,7 +53,6 @@ class MatchOptions:
 
     size: int = 640  # long side in pixels at which keypoints are detected
     features: int = 1000  # maximum number of keypoints of a photo, the strongest
-    upright: bool = True  # descriptors are not rotated, because photos are taken upright
     ratio: float = 0.85  # of the distances to the nearest and second nearest (Lowe's ratio test)
     tolerance: float = 6.0  # reprojection error of an inlier, in pixels at `size`
     iterations: int = 2000  # of MAGSAC++
@@ -123,25 +124,23 @@ def has_corners(grey: GreyImage) -> bool:
 
 
 def keypoints(image: Image | GreyImage, options: MatchOptions | None = None) -> Keypoints:
-    """The strongest keypoints of an (H, W, 3) uint8 RGB photo, at most one per pixel."""
-    import cv2
+    """The strongest keypoints of an (H, W, 3) uint8 RGB photo, at most one in 2 × 2 pixels.
 
+    Strength is contrast times scale, because coarse details are found again in more photos. Photos
+    are taken upright, so descriptors are not rotated.
+    """
     options = options or MatchOptions()
     resized = image if isinstance(image, GreyImage) else to_grey(image, options)
-    grey, scale = resized.pixels, resized.scale
-    sift = cv2.SIFT.create(nfeatures=options.features, contrastThreshold=CONTRAST_THRESHOLD)
-    by_pixel: dict[tuple[int, int], Any] = {}  # SIFT repeats points with two sizes or orientations
-    for point in sorted(sift.detect(grey, None), key=_strength_order):
-        # The pixel of the point's position, rounded as it is stored.
-        x, y = (round(value * STEPS_PER_PIXEL) + STEPS_PER_PIXEL // 2 for value in point.pt)
-        by_pixel.setdefault((x // STEPS_PER_PIXEL, y // STEPS_PER_PIXEL), point)
-    for point in by_pixel.values() if options.upright else ():
-        point.angle = 0
-    if not by_pixel:
-        return Keypoints(np.empty((0, 2), np.float32), np.empty((0, SIFT_DIM), np.uint8), scale)
-    found, descriptors = sift.compute(grey, list(by_pixel.values()))
-    units = np.rint(np.array([p.pt for p in found]) * STEPS_PER_PIXEL).astype(np.uint16)
-    return Keypoints(photo_points(units, scale), quantized_root_sift(descriptors), scale)
+    pyramid, points = scale_points(resized.pixels)
+    # Ties are broken by position and scale.
+    sizes = points.sigma * np.exp2(points.octave, dtype=np.float32)
+    points = points.take(np.lexsort((sizes, points.y, points.x, -points.contrast * sizes)))
+    column, row = (((place + 0.5) / SPACING).astype(np.int64) for place in (points.x, points.y))
+    _, first = np.unique(row * MAX_SIZE + column, return_index=True)
+    points = points.take(np.sort(first)[: options.features])
+    units = np.rint(np.stack([points.x, points.y], axis=1) * STEPS_PER_PIXEL).astype(np.uint16)
+    descriptors = quantized_root_sift(upright_sift(pyramid, points))
+    return Keypoints(photo_points(units, resized.scale), descriptors, resized.scale)
 
 
 def strongest(found: Keypoints, count: int) -> Keypoints:
@@ -163,11 +162,6 @@ def quantized_root_sift(descriptors: NDArray[Any]) -> NDArray[np.uint8]:
     normalised = raw / np.maximum(raw.sum(axis=1, keepdims=True), 1)
     steps = np.rint(np.sqrt(normalised) * ROOT_SIFT_STEPS)
     return np.asarray(np.minimum(steps, MAX_DESCRIPTOR_VALUE), dtype=np.uint8)
-
-
-def _strength_order(point: Any) -> tuple[float, ...]:
-    """Sort key, strongest first; ties are broken by position, size and angle."""
-    return (-point.response, *point.pt, point.size, point.angle)
 
 
 def pack(found: Keypoints, limit: int = MAX_STORED_KEYPOINTS) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from ...core.errors import OptionError
 from ...core.hardware import one_blas_thread
 from ...core.types import Rows
-from .keypoints import MIN_MATCHES, Keypoints, MatchOptions, Points
+from .agreement import LOOSE_RATIO, agreement
+from .keypoints import MIN_MATCHES, ROOT_SIFT_STEPS, Keypoints, MatchOptions, Points
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels, x0 < x1 and y0 < y1
 
@@ -30,12 +31,14 @@ class VerifiedMatch:
 
     query_points, gallery_points: (inliers, 2) float32, positions of the inliers in the first and
     the second photo, in pixels of the photos as given. homography: (3, 3), from the first photo to
-    the second; None when there is none.
+    the second; None when there is none. agreement: weight of the matches, also of looser ones, that
+    agree on an upright change of size and place (`agreement.agreement`).
     """
 
     query_points: Points
     gallery_points: Points
     homography: NDArray[np.float64] | None
+    agreement: float = 0.0
 
     @property
     def inliers(self) -> int:
@@ -60,22 +63,34 @@ def verify_many(
     """Compare a query with several photos: the results of `verify`, in the order of `others`."""
     options = options or MatchOptions()
     query_matrix = _query_matrix(query)
+    loosest = max(options.ratio, LOOSE_RATIO)
+    # One for all photos, because memory that is new to the process takes as long as the products.
+    most = max((len(other.points) for other in others), default=0)
+    space = np.empty(len(query.points) * most, np.float32)
     with one_blas_thread():
         matched = [
-            _mutual_matches(query_matrix, _gallery_matrix(other), options.ratio) for other in others
+            _mutual_matches(query_matrix, _gallery_matrix(other), loosest, space)
+            for other in others
         ]
     verified = []
-    for pairs, other in zip(matched, others, strict=True):
-        query_points, gallery_points = query.points[pairs[:, 0]], other.points[pairs[:, 1]]
+    for found, other in zip(matched, others, strict=True):
+        points = query.points[found.pairs[:, 0]], other.points[found.pairs[:, 1]]
         scales = query.scale, other.scale
-        verified.append(fit_homography(query_points, gallery_points, scales, options))
+        loose, strict = found.within(LOOSE_RATIO), found.within(options.ratio)
+        agreeing = agreement(
+            points[0][loose] * scales[0], points[1][loose] * scales[1], found.ratios[loose],
+            np.sqrt(found.nearest[loose]) / ROOT_SIFT_STEPS,
+        )  # fmt: skip
+        match = fit_homography(points[0][strict], points[1][strict], scales, options)
+        verified.append(replace(match, agreement=agreeing))
     return verified
 
 
 def matches(a: Keypoints, b: Keypoints, ratio: float = 0.85) -> Rows:
     """(m, 2) rows of a and b that are mutual nearest neighbours and pass the ratio test."""
     with one_blas_thread():
-        return _mutual_matches(_query_matrix(a), _gallery_matrix(b), ratio)
+        space = np.empty(len(a.points) * len(b.points), np.float32)
+        return _mutual_matches(_query_matrix(a), _gallery_matrix(b), ratio, space).pairs
 
 
 def fit_homography(
@@ -116,19 +131,49 @@ def _gallery_matrix(keypoints: Keypoints) -> NDArray[np.float32]:
     return np.column_stack([exact, norms, np.ones_like(norms)])
 
 
+@dataclass(frozen=True, eq=False)
+class _Matches:
+    """Mutual nearest neighbours: (m, 2) rows of both photos, and squared distances (m,).
+
+    nearest: between the two descriptors; second: to the second nearest, both whole numbers.
+    """
+
+    pairs: Rows
+    nearest: NDArray[np.float64]
+    second: NDArray[np.float64]
+
+    @property
+    def ratios(self) -> NDArray[np.float64]:
+        """(m,) nearest / second distance, 0 to 1."""
+        return np.sqrt(self.nearest / np.maximum(self.second, 1))
+
+    def within(self, ratio: float) -> NDArray[np.bool_]:
+        """(m,) which pass the ratio test."""
+        return np.asarray(self.nearest <= ratio**2 * self.second)
+
+
 def _mutual_matches(
-    query_matrix: NDArray[np.float32], gallery_matrix: NDArray[np.float32], ratio: float
-) -> Rows:
-    if min(len(query_matrix), len(gallery_matrix)) < 2:
-        return np.empty((0, 2), dtype=np.int64)
-    distances = query_matrix @ gallery_matrix.T  # squared
+    query_matrix: NDArray[np.float32],
+    gallery_matrix: NDArray[np.float32],
+    ratio: float,
+    space: NDArray[np.float32],
+) -> _Matches:
+    """Those that pass the ratio test. space: at least one number for each pair, overwritten."""
+    shape = len(query_matrix), len(gallery_matrix)
+    if min(shape) < 2:
+        return _Matches(np.empty((0, 2), dtype=np.int64), np.empty(0), np.empty(0))
+    distances = space[: shape[0] * shape[1]].reshape(shape)  # squared
+    np.matmul(query_matrix, gallery_matrix.T, out=distances)
     rows = np.arange(len(distances))
     best = distances.argmin(axis=1)
-    mutual = distances.argmin(axis=0)[best] == rows
-    nearest = distances[rows, best].astype(np.float64)
+    least = distances[rows, best]
     distances[rows, best] = np.inf
-    good = np.flatnonzero(mutual & (nearest <= ratio**2 * distances.min(axis=1)))
-    return np.stack([good, best[good]], axis=1)
+    second = distances.min(axis=1).astype(np.float64)
+    distances[rows, best] = least
+    nearest = least.astype(np.float64)
+    clear = np.flatnonzero(nearest <= ratio**2 * second)
+    good = clear[distances[:, best[clear]].argmin(axis=0) == clear]  # mutual
+    return _Matches(np.stack([good, best[good]], axis=1), nearest[good], second[good])
 
 
 def _magsac(

@@ -143,7 +143,9 @@ class MappedRows(_ReadWhenIndexed):
         rows = np.where(rows < 0, rows + len(self), rows)
         starts = self._start + rows.ravel() * self._width
         blocks = (starts // BLOCK_BYTES)[:, None] + np.arange(-(-self._width // BLOCK_BYTES) + 1)
-        self.check(np.unique(blocks[blocks * BLOCK_BYTES < (starts + self._width)[:, None]]))
+        touched = np.zeros_like(self._checked)  # not np.unique, which imports numpy.ma
+        touched[blocks[blocks * BLOCK_BYTES < (starts + self._width)[:, None]]] = True
+        self.check(np.flatnonzero(touched))
         return np.asarray(self._view[rows])
 
     def check(self, blocks: NDArray[np.int64] | None = None) -> None:

@@ -42,6 +42,9 @@ PART_TITLES = {
     "inliers": "inliers",
     "inlier lead": "lead in inliers",
     "inlier company": "inliers of all its photos",
+    "agreement": "details in the same places",
+    "agreement lead": "lead in details in place",
+    "agreement company": "details in place, all its photos",
     "usual": "starting value",
 }
 

@@ -23,7 +23,7 @@ from ..decision import Answers
 from ..predictions import prediction
 from ..query import QueryPhoto
 from ..recognizer import Recognizer
-from ..spatial_verification import MATCHING
+from ..spatial_verification import MATCHING, agreement_by_rank
 from .drawing import (
     Contrast,
     Explanation,
@@ -61,9 +61,14 @@ FEATURE_SENTENCES = {
     "inliers": "Details that agree with one of its photos, beyond chance ({:.0f}), as a logarithm.",
     "inlier_lead": "Lead of these over any other landmark (logarithm {:+.1f}).",
     "inlier_company": "The same with all its photos together ({:.0f}), as a logarithm.",
+    "agreement": "Weight of the details that fit one change of place and size ({:.1f}), as a "
+    "logarithm.",
+    "agreement_lead": "Lead of this weight over any other landmark (logarithm {:+.1f}).",
+    "agreement_company": "The same weight with all its photos together ({:.1f}), as a logarithm.",
 }
 
-COUNTED_FEATURES = {"photos", "inliers", "inlier_company"}  # log(1 + count)
+# log(1 + count)
+COUNTED_FEATURES = {"photos", "inliers", "inlier_company", "agreement", "agreement_company"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,7 +271,8 @@ def _parts(answers: Answers, row: int, answer: Prediction) -> tuple[ScorePart, .
     stacker, features = fitted.stacker, candidates.features
     if fitted.geometric_stacker and answers.geometry_used[row]:
         stacker = fitted.geometric_stacker
-        features = add_geometry(candidates, answers.found, answers.inliers)
+        agreement = agreement_by_rank(answers.verified, answers.found.codes.shape[1])
+        features = add_geometry(candidates, answers.found, answers.inliers, agreement)
     features = columns(features, stacker.names)
     added = stacker.contributions(features[row : row + 1])[0, at]
     values = [

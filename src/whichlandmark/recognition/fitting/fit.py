@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core.json_options import from_json
+from ...core.parallel import in_threads
 from ...core.types import Floats, Progress
+from ...features.local.matching import VerifiedMatch
 from ...gallery.index import GalleryIndex
 from ...gallery.index.projection import Projection
 from ..calibration import Calibration, Sure, fit_calibration, rule_of_thumb
 from ..candidates import FEATURES, GEOMETRY_FEATURES, add_geometry, ranks_to_compare
 from ..decision import RULE_OF_THUMB, Fitted, undecided
 from ..rules import Rules
-from ..spatial_verification import SpatialVerifier, inliers_by_rank
+from ..spatial_verification import SpatialVerifier, agreement_by_rank, inliers_by_rank
 from ..stacker import MIN_EXAMPLES_PER_OUTCOME, Stacker, fit_stacker
 from ..sure import sure_of
 from .leave_one_out import (
@@ -218,8 +222,8 @@ def _formula_scores(
     for block in blocks:
         inliers = None
         if rules.score == "inlier_vote" and verifier is not None:
-            rows = range(len(block.ids))
-            inliers = np.stack([_inliers(block, row, rules, verifier) for row in rows])
+            compare = partial(_verify, block, rules=rules, verifier=verifier)
+            inliers = np.stack([found for found, _ in in_threads(compare, range(len(block.ids)))])
         votes.append(block.retriever.votes(block.found, inliers))
     right = [(v.codes == b.truth) & (b.truth >= 0) for v, b in zip(votes, blocks, strict=True)]
     return HeldOutScores(
@@ -248,11 +252,14 @@ def _held_out_logits(
     groups, group_of = np.unique(examples.group, return_inverse=True)
     fold_of = np.random.default_rng(0).permutation(len(groups)) % FOLDS
     logits = np.full(examples.codes.shape, -np.inf)
-    for fold in range(FOLDS):
+
+    def score(fold: int) -> None:
         held = np.flatnonzero(fold_of[group_of] == fold)
         rest = np.flatnonzero(fold_of[group_of] != fold)
         stacker = _fit(names, examples.take(rest), default)
         logits[held] = stacker.logits(examples.features[held])
+
+    in_threads(score, range(FOLDS))
     return np.where(examples.codes < 0, -np.inf, logits)
 
 
@@ -290,29 +297,37 @@ def _geometry_features(
     rows: ascending numbers of queries, counted over all blocks.
     """
     starts = np.cumsum([0, *(len(block.ids) for block in blocks)])
+    block_of = np.searchsorted(starts, rows, side="right") - 1
+    places = [(blocks[at], int(row - starts[at])) for at, row in zip(block_of, rows, strict=True)]
+    found = in_threads(lambda place: _verify(*place, rules, verifier), places)
     width = len(FEATURES) + len(GEOMETRY_FEATURES)
     parts = [np.empty((0, blocks[0].candidates.codes.shape[1], width))]
-    for block, start, stop in zip(blocks, starts[:-1], starts[1:], strict=True):
-        own = rows[(rows >= start) & (rows < stop)] - start
+    for at, block in enumerate(blocks):
+        own = rows[block_of == at] - starts[at]
         if not len(own):
             continue
         inliers = np.full(block.found.codes.shape, -1, dtype=np.int64)
-        for row in own:
-            inliers[row] = _inliers(block, int(row), rules, verifier)
-        features = add_geometry(block.candidates, block.found, inliers)[own]
+        verified: list[Mapping[int, VerifiedMatch]] = [{} for _ in inliers]
+        for place in np.flatnonzero(block_of == at):
+            row = rows[place] - starts[at]
+            inliers[row], verified[row] = found[place]
+        agreement = agreement_by_rank(verified, block.found.codes.shape[1])
+        features = add_geometry(block.candidates, block.found, inliers, agreement)[own]
         features[(inliers[own] < 0).all(axis=1)] = np.nan
         parts.append(features)
     return np.concatenate(parts)
 
 
-def _inliers(
+def _verify(
     block: HoldOutBlock, row: int, rules: Rules, verifier: SpatialVerifier
-) -> NDArray[np.int64]:
-    """(K,) inliers of one query with its nearest photos, −1 = not compared."""
+) -> tuple[NDArray[np.int64], Mapping[int, VerifiedMatch]]:
+    """(K,) inliers of one query with its nearest photos, −1 = not compared; and the matches."""
     index, width = block.retriever.index, block.found.codes.shape[1]
     (query,) = verifier.keypoints([block.ids[row]])
     if query is None:
-        return np.full(width, -1, dtype=np.int64)
+        return np.full(width, -1, dtype=np.int64), {}
     ranks = ranks_to_compare(block.found, block.candidates, row, rules.verify)
     ids = [index.ids[block.found.neighbours.rows[row, rank]] for rank in ranks]
-    return inliers_by_rank(verifier.verify(query, ids), ranks, width)
+    matches = verifier.verify(query, ids)
+    known = {rank: match for rank, match in zip(ranks, matches, strict=True) if match is not None}
+    return inliers_by_rank(matches, ranks, width), known

@@ -11,12 +11,16 @@ whitening fitted without it. Test photos are never used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.parallel import map_in_threads
 from ...core.types import Floats, Progress, Rows, Vectors
 from ...gallery.index import GalleryIndex
 from ...gallery.index.projection import Projection
@@ -24,7 +28,7 @@ from ..calibration import threshold_for
 from ..candidates import Candidates, make_candidates
 from ..retrieval import HiddenRows, Retrieved, Retriever
 from ..rules import Rules
-from .whitening import LabelledVectors, fit_whitening
+from .whitening import LabelledVectors, fit_whitening, whitenings_at_once
 
 QUERIES_PER_KIND = 1000  # a few hundred are enough to fit a dozen numbers
 
@@ -242,12 +246,20 @@ def hold_out_queries(
             are added.
         progress: Called after each kind.
     """
-    blocks: list[HoldOutBlock] = []
     whiten = FoldWhitening(rules, extra, {} if whitenings is None else whitenings)
-    for kind, fold in enumerate((_known_queries, _unknown_queries, _non_landmark_queries)):
-        blocks += fold(index, whiten, np.random.default_rng([seed, kind]))
-        if progress:
-            progress(kind + 1, 3)
+    kinds = (_known_queries, _unknown_queries, _non_landmark_queries)
+    folds = [
+        list(fold(index, whiten, np.random.default_rng([seed, kind])))
+        for kind, fold in enumerate(kinds)
+    ]
+    blocks: list[HoldOutBlock] = []
+    threads = whitenings_at_once(index, extra)
+    found = map_in_threads(lambda fold: fold(), chain(*folds), threads=threads)
+    with closing(found):
+        for kind, own in enumerate(folds):
+            blocks += islice(found, len(own))
+            if progress:
+                progress(kind + 1, 3)
     return blocks
 
 
@@ -272,80 +284,97 @@ def query_weights(blocks: list[HoldOutBlock], rules: Rules, *, stand_in: float =
 
 def _known_queries(
     index: GalleryIndex, whiten: FoldWhitening, rng: np.random.Generator
-) -> Iterator[HoldOutBlock]:
+) -> Iterator[Callable[[], HoldOutBlock]]:
     # A landmark's only photo is no query, because without it there is no right answer.
     usable = np.flatnonzero(np.bincount(index.codes, minlength=1)[index.codes] > 1)
     drawn = rng.permutation(usable)[:QUERIES_PER_KIND]
-    rules = whiten.rules
     # Folds that never hold all photos of a landmark, so that a right answer remains.
     dealt = drawn[np.argsort(index.codes[drawn], kind="stable")]
     folds = [np.sort(dealt[start::FOLDS]) for start in range(FOLDS) if start < len(dealt)]
     for number, fold in enumerate(folds):
-        whitening = whiten(index.without(fold), KNOWN, number, whiten.extra)
-        # Where photos are averaged, hiding a photo does not remove it from the others' vectors.
-        searched = index.without(fold) if rules.mixes_photos else index
-        names = index.names[index.codes[fold]]
-        code_of = {name: code for code, name in enumerate(searched.names)}
-        queries = HoldOutQueries(
-            kind=KNOWN,
-            ids=index.ids[fold],
-            vectors=index.vectors[fold].astype(np.float32),
-            groups=index.codes[fold],
-            truth=np.array([code_of.get(name, -1) for name in names], dtype=np.int64),
-            hidden=None if rules.mixes_photos else list(fold[:, None]),
-        )
-        yield _search(Retriever(searched, rules, whitening), queries)
+        yield partial(_known_block, index, whiten, number, fold)
+
+
+def _known_block(
+    index: GalleryIndex, whiten: FoldWhitening, number: int, fold: Rows
+) -> HoldOutBlock:
+    rest, rules = index.without(fold), whiten.rules
+    whitening = whiten(rest, KNOWN, number, whiten.extra)
+    # Where photos are averaged, hiding a photo does not remove it from the others' vectors.
+    searched = rest if rules.mixes_photos else index
+    names = index.names[index.codes[fold]]
+    code_of = {name: code for code, name in enumerate(searched.names)}
+    queries = HoldOutQueries(
+        kind=KNOWN,
+        ids=index.ids[fold],
+        vectors=index.vectors[fold].astype(np.float32),
+        groups=index.codes[fold],
+        truth=np.array([code_of.get(name, -1) for name in names], dtype=np.int64),
+        hidden=None if rules.mixes_photos else list(fold[:, None]),
+    )
+    return _search(Retriever(searched, rules, whitening), queries)
 
 
 def _unknown_queries(
     index: GalleryIndex, whiten: FoldWhitening, rng: np.random.Generator
-) -> Iterator[HoldOutBlock]:
-    rules = whiten.rules
+) -> Iterator[Callable[[], HoldOutBlock]]:
     if len(index.names) < 2:
         return
     drawn = rng.permutation(len(index.codes))[:QUERIES_PER_KIND]
     for number, landmarks in enumerate(_folds(rng.permutation(len(index.names)))):
         fold = np.sort(drawn[np.isin(index.codes[drawn], landmarks)])
-        if not len(fold):
-            continue
-        rest = index.without(np.flatnonzero(np.isin(index.codes, landmarks)))
-        extra = _without_landmarks(whiten.extra, index.names[landmarks])
-        whitening = whiten(rest, UNKNOWN, number, extra)
-        own = [np.flatnonzero(index.codes == code) for code in index.codes[fold]]
-        queries = HoldOutQueries(
-            kind=UNKNOWN,
-            ids=index.ids[fold],
-            vectors=index.vectors[fold].astype(np.float32),
-            groups=index.codes[fold],
-            truth=np.full(len(fold), -1, dtype=np.int64),
-            hidden=None if rules.mixes_photos else own,
-        )
-        yield _search(Retriever(rest if rules.mixes_photos else index, rules, whitening), queries)
+        if len(fold):
+            yield partial(_unknown_block, index, whiten, number, fold, landmarks)
+
+
+def _unknown_block(
+    index: GalleryIndex, whiten: FoldWhitening, number: int, fold: Rows, landmarks: Rows
+) -> HoldOutBlock:
+    rules = whiten.rules
+    rest = index.without(np.flatnonzero(np.isin(index.codes, landmarks)))
+    extra = _without_landmarks(whiten.extra, index.names[landmarks])
+    whitening = whiten(rest, UNKNOWN, number, extra)
+    own = [np.flatnonzero(index.codes == code) for code in index.codes[fold]]
+    queries = HoldOutQueries(
+        kind=UNKNOWN,
+        ids=index.ids[fold],
+        vectors=index.vectors[fold].astype(np.float32),
+        groups=index.codes[fold],
+        truth=np.full(len(fold), -1, dtype=np.int64),
+        hidden=None if rules.mixes_photos else own,
+    )
+    return _search(Retriever(rest if rules.mixes_photos else index, rules, whitening), queries)
 
 
 def _non_landmark_queries(
     index: GalleryIndex, whiten: FoldWhitening, rng: np.random.Generator
-) -> Iterator[HoldOutBlock]:
+) -> Iterator[Callable[[], HoldOutBlock]]:
     count = len(index.distractor_vectors)
     if count < FOLDS or not len(index.codes):
         return
     for number, fold in enumerate(_folds(rng.permutation(count)[:QUERIES_PER_KIND])):
-        rest = np.setdiff1d(np.arange(count), fold)
-        searched = replace(
-            index,
-            distractor_vectors=index.distractor_vectors[rest],
-            distractor_ids=index.distractor_ids[rest],
-            distractor_paths=index.distractor_paths[rest],
-        )
-        whitening = whiten(searched, NON_LANDMARK, number, whiten.extra)
-        queries = HoldOutQueries(
-            kind=NON_LANDMARK,
-            ids=index.distractor_ids[fold],
-            vectors=index.distractor_vectors[fold].astype(np.float32),
-            groups=-1 - fold,
-            truth=np.full(len(fold), -1, dtype=np.int64),
-        )
-        yield _search(Retriever(searched, whiten.rules, whitening), queries)
+        yield partial(_non_landmark_block, index, whiten, number, fold)
+
+
+def _non_landmark_block(
+    index: GalleryIndex, whiten: FoldWhitening, number: int, fold: Rows
+) -> HoldOutBlock:
+    rest = np.setdiff1d(np.arange(len(index.distractor_vectors)), fold)
+    searched = replace(
+        index,
+        distractor_vectors=index.distractor_vectors[rest],
+        distractor_ids=index.distractor_ids[rest],
+        distractor_paths=index.distractor_paths[rest],
+    )
+    whitening = whiten(searched, NON_LANDMARK, number, whiten.extra)
+    queries = HoldOutQueries(
+        kind=NON_LANDMARK,
+        ids=index.distractor_ids[fold],
+        vectors=index.distractor_vectors[fold].astype(np.float32),
+        groups=-1 - fold,
+        truth=np.full(len(fold), -1, dtype=np.int64),
+    )
+    return _search(Retriever(searched, whiten.rules, whitening), queries)
 
 
 def _search(retriever: Retriever, queries: HoldOutQueries) -> HoldOutBlock:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from ...core.errors import DataError, OptionError
+from ...core.hardware import cpu_count, memory_bytes, one_blas_thread
 from ...core.types import Floats, Rows, Vectors
 from ...gallery.index import GalleryIndex
 from ...gallery.index.projection import Projection
@@ -76,6 +76,17 @@ def fit_whitening(
     return pca_whitening(vectors, dim=dim, shrinkage=shrinkage)
 
 
+def whitenings_at_once(index: GalleryIndex, extra: LabelledVectors | None = None) -> int:
+    """Whitenings to fit at the same time: one for each core, as a quarter of the memory lasts.
+
+    Each needs the vectors that it is fitted on three times in float64.
+    """
+    count, dim = index.vectors.shape
+    count += len(index.distractor_vectors) + (0 if extra is None else len(extra.landmarks))
+    size = 8 * dim * (3 * min(count, MAX_FITTED_PHOTOS) + 6 * dim)
+    return max(1, min(cpu_count(), (memory_bytes() or 0) // (4 * size)))
+
+
 def pca_whitening(vectors: NDArray[Any], *, dim: int, shrinkage: float = 0.0) -> Projection:
     """Principal axes divided by their spread: (N, D) → at most `dim` axes. *Inductive.*
 
@@ -86,7 +97,7 @@ def pca_whitening(vectors: NDArray[Any], *, dim: int, shrinkage: float = 0.0) ->
     equal.
     """
     _check(dim, shrinkage)
-    with threadpool_limits(1):
+    with one_blas_thread():
         rows, mean = _centred(vectors)
         values, axes = _principal_axes(rows.T @ rows / max(1, len(rows)), dim)
         if not len(axes):
@@ -108,11 +119,17 @@ def learned_whitening(
     Raises DataError when no pair differs.
     """
     _check(dim, shrinkage)
-    with threadpool_limits(1):
+    with one_blas_thread():
         rows, mean = _centred(vectors)
-        within = _scatter_of_pairs(rows, pairs)
+        dimensions, basis = rows.shape[1], None
+        if len(rows) < dimensions:
+            # All scatter lies in the span of the rows, so that fewer dimensions give the same axes.
+            basis = np.linalg.qr(rows.T)[0]
+            rows = rows @ basis
+        within = _shrunk_covariance(_scatter_of_pairs(rows, pairs), shrinkage, dimensions)
         total = rows.T @ rows / max(1, len(rows))
-        return _projection(mean, _discriminant_axes(within, total, dim, shrinkage))
+        axes = _discriminant_axes(within, total, dim)
+        return _projection(mean, axes if basis is None else axes @ basis.T)
 
 
 def _scatter_of_pairs(rows: Floats, pairs: Rows) -> Floats:
@@ -160,18 +177,18 @@ def same_landmark_pairs(codes: Rows, *, most: int, seed: int) -> Rows:
     return np.concatenate(pairs)[drawn]
 
 
-def _discriminant_axes(within: Floats, total: Floats, dim: int, shrinkage: float) -> Floats:
+def _discriminant_axes(within: Floats, total: Floats, dim: int) -> Floats:
     """Axes that whiten the covariance `within`, then are principal for `total`: (d, D)."""
-    inverse = np.linalg.inv(np.linalg.cholesky(_shrunk_covariance(within, shrinkage)))
+    inverse = np.linalg.inv(np.linalg.cholesky(within))
     _, axes = _principal_axes(inverse @ total @ inverse.T, dim)
     if not len(axes):
         raise DataError("whitening of vectors that do not differ between landmarks; give more")
     return np.asarray(axes @ inverse)
 
 
-def _shrunk_covariance(within: Floats, shrinkage: float) -> Floats:
-    """(1 − shrinkage)·S + (shrinkage + 1e-6)·tr(S)/D·I: never singular."""
-    share = np.trace(within) / len(within)
+def _shrunk_covariance(within: Floats, shrinkage: float, dimensions: int) -> Floats:
+    """(1 − shrinkage)·S + (shrinkage + 1e-6)·tr(S)/D·I, D = `dimensions`: never singular."""
+    share = np.trace(within) / dimensions
     if not share > 0:
         raise DataError(
             "no two differing photos of one landmark to learn whitening from; "

@@ -19,6 +19,7 @@ from ...core.fingerprint import fingerprint, pack
 from ...core.images import jpeg, read_image
 from ...core.storage import stamps as stamps_of
 from ...core.types import Embedder, Image, Photos, Progress, several_landmarks_note
+from ...features.embedders.lite0 import stored_version
 from ...features.embedders.load import default_embedder, load_embedder
 from ...features.embedders.own import require_embedder, save_embedder
 from ...features.embedders.record import warn_of_licence
@@ -338,8 +339,8 @@ def open_embedder(
     """The embedder for the gallery of a recognizer folder, opened where a name is given.
 
     Args:
-        embedder: An embedder; an embedder folder; "lite0"; "timm:NAME"; "sift": the folder's, else
-            one whose vocabulary is fitted on `photos`; None = the folder's, else the default.
+        embedder: An embedder; an embedder folder; "lite0", in the version of the folder's;
+            "timm:NAME"; "sift": the folder's, else fitted on `photos`; None: folder's or default.
         photos: The photos to index.
         folder: The recognizer folder; None = there is none.
         device: As `load_embedder` takes it.
@@ -349,15 +350,14 @@ def open_embedder(
         GalleryError: For "sift" when the folder has another embedder.
     """
     own = folder / "embedder" if folder is not None else None
-    if own is not None and not (own / "embedder.json").exists():
-        own = None
+    own = own if own is not None and (own / "embedder.json").exists() else None
     if embedder is None:
         embedder = own or default_embedder()
     if not isinstance(embedder, str | Path):
         require_embedder(embedder)
         return embedder
     if embedder != "sift":
-        return load_embedder(embedder, device=device)
+        return load_embedder(stored_version(embedder, own), device=device)
     if own is not None:
         stored = load_embedder(own)
         if stored.name != "sift":

@@ -8,13 +8,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...core.disks import require_writable
 from ...core.errors import GalleryError, OptionError
 from ...core.progress import progress_for
 from ...core.types import Embedder, Photos, Progress, require_table
+from ...features.embedders.by_count import SoonestEmbedder
 from ...features.embedders.load import default_embedder, load_embedder
+from ...features.embedders.onnx_embedder import OnnxEmbedder
 from ...features.embedders.own import require_embedder, require_same, save_embedder
 from ...gallery.address import (
     GALLERY_FILE,
@@ -26,7 +28,6 @@ from ...gallery.address import (
     read_link,
 )
 from ...gallery.base import Gallery
-from ...gallery.copy import copy_gallery
 from ...gallery.index import GalleryIndex, SearchRows
 from ...gallery.index.mapped import IndexFileError
 from ...gallery.index.open import (
@@ -40,12 +41,10 @@ from ...gallery.index.open import (
 from ...gallery.index.remote import RemoteRows, Synced, sample_index
 from ...gallery.sqlite.store import SqliteGallery
 from ..decision import Decider, FallbackDecider, Fitted
-from ..fitting.whitening import LabelledVectors
 from ..location import LandmarkLocations
 from ..recognizer import Recognizer
 from ..rules import Rules, require_server_rules
 from ..spatial_verification import MATCHING_SIDE, SpatialVerifier
-from .fill import open_embedder, photos_and_distractors, require_photos
 from .settings import (
     read_settings,
     read_state,
@@ -54,7 +53,9 @@ from .settings import (
     reusable_fit,
     write_settings,
 )
-from .update import GalleryUpdate, UpdateOptions, fill_gallery
+
+if TYPE_CHECKING:
+    from ..fitting.whitening import LabelledVectors
 
 log = logging.getLogger("whichlandmark")
 
@@ -88,6 +89,9 @@ def build(
             embedder.
         DataError: When no photo could be read (it gives the first reasons), or an id occurs twice.
     """
+    from .fill import open_embedder, photos_and_distractors, require_photos
+    from .update import GalleryUpdate, UpdateOptions, fill_gallery
+
     if isinstance(embedder, Photos):
         if photos is not None:
             raise OptionError("two tables of photos given; expected build(embedder, photos)")
@@ -147,12 +151,24 @@ def load(
         OptionError: When that embedder needs torch and torch is not installed, or a server searches
             the gallery and cannot do so by the rules.
     """
-    folder = Path(folder).expanduser()
+    return _load(Path(folder).expanduser(), rules, device, embedder)
+
+
+def load_to_answer(folder: Path, *, rules: Rules | None = None, device: str = "auto") -> Recognizer:
+    """As `load`, for a program that then answers: the network is opened while the index is."""
+    return _load(folder.expanduser(), rules, device, None, soon=True)
+
+
+def _load(
+    folder: Path, rules: Rules | None, device: str, embedder: Embedder | None, *, soon: bool = False
+) -> Recognizer:
     require_folder(folder)
     gallery = gallery_in(folder)
     try:
         if embedder is None:
             embedder = load_embedder(folder / "embedder", device=device)
+            if soon and isinstance(embedder, OnnxEmbedder | SoonestEmbedder):
+                embedder.open_soon()
         else:
             require_same(embedder, gallery.embedder_id, gallery.dim, folder)
         stored, fitted, _ = read_settings(folder)
@@ -251,6 +267,8 @@ def save(recognizer: Recognizer, folder: Path, *, overwrite: bool = False) -> No
         return
     require_place(folder)
     require_writable(folder, folder=True)
+    from ...gallery.copy import copy_gallery
+
     gallery, embedder = recognizer.gallery, recognizer.embedder
     if isinstance(gallery, SqliteGallery):
         gallery.copy_to(folder / GALLERY_FILE).close()

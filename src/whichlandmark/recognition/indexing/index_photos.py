@@ -19,6 +19,8 @@ from ...core.hardware import check_device
 from ...core.json_options import Span, check_fields, count
 from ...core.storage import is_url, open_store
 from ...core.types import Embedder, Photos, Progress, ProgressFor
+from ...features.embedders.by_count import embedder_for
+from ...features.embedders.lite0 import stored_version
 from ...features.embedders.load import TIMM_PREFIX
 from ...features.embedders.own import recorded_object
 from ...features.pipeline import Failure
@@ -167,9 +169,10 @@ def index_photos(
     rules = rules_for(folder, options)
     tasks = _shard_tasks(table.of_one_landmark()[0], folder, options, features=rules.verify > 0)
     link = _write_link(folder, options)
-    opened = open_embedder(
+    chosen = open_embedder(
         embedder, table, folder, device=options.device, progress=progress("fitting")
     )
+    opened = embedder_for(chosen, len(table))  # of the whole table, also with shards
     if options.shard is not None:
         return _make_one_shard(tasks[options.shard], opened, folder, progress("embedding"))
     how = UpdateOptions(rules.verify > 0, relabel=options.relabel, restore=options.restore)
@@ -345,8 +348,9 @@ def _address_for_ray(embedder: Embedder | str | Path | None, folder: Path) -> st
     """
     if not isinstance(embedder, str | Path) or embedder == "sift":
         return os.path.abspath(folder / "embedder")
-    named = str(embedder).startswith(TIMM_PREFIX) or embedder == "lite0"
-    return str(embedder) if named else os.path.abspath(embedder)
+    version = stored_version(embedder, folder / "embedder")
+    named = str(version).startswith(TIMM_PREFIX) or version == "lite0"
+    return str(version) if named else os.path.abspath(version)
 
 
 @cache

@@ -1,0 +1,1 @@
+"""Vectors in files, of anyone's and for anyone: .npy, safetensors, HDF5, MATLAB."""
