@@ -91,31 +91,31 @@ def _drawn(answers: Answers) -> NDArray[np.float64]:
     the queries alone, so that two methods of a seed have the same ones.
     """
     rng = np.random.default_rng(0)
-    landmark, known = answers["landmark"], answers["landmark"] >= 0
+    known, unseen = answers["landmark"] >= 0, answers["unseen_landmark"]
     gap = gap_of_draws(answers["score"], answers["right"], known)
-    others = np.flatnonzero(~known)
-    rows = [_values_of(answers, gap, np.arange(len(known)), np.arange(len(answers["unseen_ap"])))]
+    times = np.ones(len(known), dtype=np.int64)  # that each query was drawn
+    rows = [_values_of(answers, gap, times, np.ones(len(unseen), dtype=np.int64))]
     for _ in range(DRAWS):
-        mine = np.concatenate([_drawn_rows(landmark, rng), rng.choice(others, len(others))])
-        rows.append(_values_of(answers, gap, mine, _drawn_rows(answers["unseen_landmark"], rng)))
+        times[known] = _times_drawn(answers["landmark"][known], rng)
+        times[~known] = _times_drawn(np.arange(np.count_nonzero(~known)), rng)
+        rows.append(_values_of(answers, gap, times, _times_drawn(unseen, rng)))
     return np.array(rows)
 
 
-def _drawn_rows(landmark: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """The rows of as many landmarks as there are, drawn with replacement; −1 is none."""
-    order = np.argsort(landmark, kind="stable")
-    starts = np.searchsorted(landmark[order], np.arange(landmark.max() + 2))
-    drawn = rng.integers(0, landmark.max() + 1, landmark.max() + 1)
-    return np.concatenate([order[starts[code] : starts[code + 1]] for code in drawn])
+def _times_drawn(codes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """How often each row was drawn, when as many codes are drawn as there are."""
+    count = int(codes.max()) + 1
+    return np.asarray(np.bincount(rng.integers(0, count, count), minlength=count)[codes])
 
 
 def _values_of(
-    answers: Answers, gap: Measure, rows: NDArray[np.int64], unseen: NDArray[np.int64]
+    answers: Answers, gap: Measure, times: NDArray[np.int64], unseen: NDArray[np.int64]
 ) -> list[float]:
-    known = rows[answers["landmark"][rows] >= 0]
+    known = np.where(answers["landmark"] >= 0, times, 0)
+    precision = np.nan_to_num(answers["ap"])
     return [
-        gap(rows),
-        float(answers["right"][known].mean()),
-        float(answers["ap"][known].mean()),
-        float(answers["unseen_ap"][unseen].mean()),
+        gap(np.repeat(np.arange(len(times)), times)),
+        float(np.average(answers["right"], weights=known)),
+        float(np.average(precision, weights=known)),
+        float(np.average(answers["unseen_ap"], weights=unseen)),
     ]
