@@ -120,8 +120,9 @@ def draw(parts: Parts, shape: Shape, seed: int) -> tuple[list[GalleryRow], list[
             asked += own[kept:][:PHOTOS_ASKED] + more
     bank = [parts["distractors"][i] for i in rng.permutation(len(parts["distractors"]))]
     if "queries" not in parts:
-        asked += bank[len(bank) // 2 :]
-    return gallery + bank[: min(shape.distractors, len(bank) // 2)], asked
+        bank, none = bank[: len(bank) // 2], bank[len(bank) // 2 :]
+        asked += none
+    return gallery + bank[: shape.distractors], asked
 
 
 def ask(embedder: object, rows: list[GalleryRow], queries: list[GalleryRow]) -> Asked:
