@@ -270,7 +270,12 @@ def worlds(folder: Path, photos: Photos) -> dict[str, list[World]]:
 def real_queries(folder: Path) -> World:
     parts = [paths_of(folder, part) for part in ("query", "unknown", "nonlandmark")]
     kinds = np.repeat([KNOWN, UNKNOWN, NONE], [len(part) for part in parts])
-    return World(paths_of(folder, "index"), paths_of(folder, "distractors"), [*parts[0], *parts[1], *parts[2]], kinds)
+    return World(
+        paths_of(folder, "index"),
+        paths_of(folder, "distractors"),
+        [*parts[0], *parts[1], *parts[2]],
+        kinds,
+    )
 
 
 def measure(choice: Choice, world: World, photos: Photos, verifier: SpatialVerifier) -> dict:
@@ -297,10 +302,14 @@ def measure(choice: Choice, world: World, photos: Photos, verifier: SpatialVerif
     held = {kind: held_out.scores[held_out.kind == kind] for kind in (KNOWN, UNKNOWN)}
     return {
         "gap": gap(answers.scores, right, int(known.sum())), "top1": right[known].mean(),
-        "unknown": auroc(own[KNOWN], own[UNKNOWN]) if len(own[UNKNOWN]) else np.nan,
+        "unknown": area(own[KNOWN], own[UNKNOWN]),
         "ece": calibration_error(answers.confidence, right), "loo": held_out.gap(),
-        "loo unknown": auroc(held[KNOWN], held[UNKNOWN]),
+        "loo unknown": area(held[KNOWN], held[UNKNOWN]),
     }  # fmt: skip
+
+
+def area(known: np.ndarray, unknown: np.ndarray) -> float:
+    return auroc(known, unknown) if len(known) and len(unknown) else float("nan")
 
 
 def use_geometry(names: tuple[str, ...]) -> None:

@@ -225,3 +225,24 @@ def test_invalid_rates_and_scores_are_refused() -> None:
             calibration.threshold_for(rate, np.arange(9))
     with pytest.raises(DataError, match="2 of 3 scores are NaN"):
         calibration.threshold_for(0.5, np.array([np.nan, 1.0, np.nan]))
+
+
+@pytest.mark.parametrize(("right", "most"), [(9, 0.9), (32, 32 / 33), (99, 0.99)])
+def test_a_calibration_proves_no_more_than_its_right_answers(right: int, most: float) -> None:
+    """n right answers without a wrong one prove n / (n + 1), whatever their scores are."""
+    scores = np.append(np.linspace(5, 9, right), np.linspace(-9, -5, 40))
+    outcomes = np.arange(len(scores)) < right
+    fitted = calibration.fit_calibration(scores, outcomes, np.ones(len(scores)))
+    assert fitted.proven == pytest.approx(most)
+    with_default = calibration.fit_calibration(
+        scores, outcomes, np.ones(len(scores)), log_odds=True
+    )
+    assert with_default.proven == 1  # other galleries have proven it
+
+
+def test_the_best_share_from_any_score_on_is_proven() -> None:
+    """A wrong answer at the very top does not hide the hundred right ones below it."""
+    scores, outcomes = np.linspace(9, 0, 102), np.arange(102) != 0
+    outcomes[-1] = False
+    fitted = calibration.fit_calibration(scores, outcomes, np.ones(102))
+    assert fitted.proven == pytest.approx(100 / 102)

@@ -12,6 +12,7 @@ import pytest
 from tests.support.photos import photos_of, write_colour_world
 from whichlandmark.features.embedders.histogram import HistogramEmbedder
 from whichlandmark.recognition.calibration import Sure
+from whichlandmark.recognition.decision import Decider
 from whichlandmark.recognition.fitting.leave_one_out import (
     KNOWN,
     NON_LANDMARK,
@@ -164,6 +165,13 @@ def recognizer(world: Path) -> Recognizer:
     return build(HistogramEmbedder(), photos_of(world / "gallery"), distractors=distractors)
 
 
+@pytest.fixture
+def proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if other galleries had proven that this one may be sure."""
+    monkeypatch.setattr(Decider, "ceiling", 1.0)
+
+
+@pytest.mark.usefixtures("proven")
 def test_a_small_gallery_gets_the_fixed_confidence_and_a_note(recognizer: Recognizer) -> None:
     fitted = replace(recognizer.fitted, own_queries=24, sure=Sure(None, 1.0, None, 58))
     sure = sure_confidence(replace(recognizer, fitted=fitted))  # as with lite0
@@ -200,6 +208,7 @@ def test_a_recognizer_of_an_older_version_is_fitted_for_it(
     assert json.loads(settings.read_text()) == record  # nothing is written
 
 
+@pytest.mark.usefixtures("proven")
 def test_what_is_measured_is_told_as_a_confidence(recognizer: Recognizer) -> None:
     def told(own: int | None, *scores: float | None) -> tuple[float, bool]:
         measured, counted, supported = scores

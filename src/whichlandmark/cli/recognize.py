@@ -190,10 +190,7 @@ def evaluate(
     ] = None,
     submission: Annotated[
         Path | None,
-        typer.Option(
-            help="Also write a Kaggle-style submission.csv; with --protocol ilias: its "
-            "similarities.json."
-        ),
+        typer.Option(help="Also write a submission, as Kaggle or the benchmark's authors take it."),
     ] = None,
     rules: RulesFile = None,
     score: ScoreName = None,
@@ -230,8 +227,7 @@ def evaluate(
     if recognizer is None:
         raise OptionError(
             "no recognizer given; expected -r FOLDER, a recognizer folder as `whichlandmark index "
-            "PHOTOS -o FOLDER` makes one (whichlandmark.toml may name it), or --protocol "
-            "NAME for a benchmark of the field"
+            "PHOTOS -o FOLDER` makes one (whichlandmark.toml may name it), or --protocol NAME"
         )
     _evaluate_recognizer(
         source, recognizer, out or Path("predictions.csv"), submission=submission,

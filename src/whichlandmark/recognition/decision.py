@@ -163,7 +163,7 @@ class Decider:
         if self.fitted.own_queries == RULE_OF_THUMB:
             return MOST_UNTAUGHT
         if len(self.index.distractor_ids):
-            return 1.0
+            return max(MOST_UNTAUGHT, self.fitted.calibration.proven)
         return MOST_WITHOUT_DISTRACTORS if self.index.default_fit else MOST_UNTAUGHT
 
     def confidence(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:

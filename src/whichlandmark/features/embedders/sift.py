@@ -54,7 +54,7 @@ WHITENING_SHRINKAGE = 1.0
 
 # Photos of the fit for each axis. The axes hold what sets the photos of the fit apart, and less of
 # what sets a new photo apart, so new photos are more similar to everything. With one axis for every
-# two photos, a sixth of the answers that a gallery is sure of were wrong; with eight, one in sixty.
+# two photos, a sixth of the answers that a gallery is sure of were wrong; with eight, one in forty.
 PHOTOS_AN_AXIS = 8
 
 # Axes that a small fit may have all the same, up to one for every two photos.

@@ -11,10 +11,12 @@ Isard, Sivic, Zisserman, "Object retrieval with large vocabularies and fast spat
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.types import Floats
+from ...core.types import Floats, Rows
 from .keypoints import Points
 
 LOOSE_RATIO = 0.95  # of the distances to the nearest and second nearest; looser than for inliers
@@ -55,8 +57,7 @@ def agreement(
         for points in (query_points, gallery_points)
     )
     best = np.argsort(ratios, kind="stable")[:HYPOTHESES_FROM]
-    first, second = np.triu_indices(len(best), 1)
-    first, second = best[first], best[second]
+    first, second = (best[rows] for rows in _pairs(len(best)))
     spans = query[second] - query[first], gallery[second] - gallery[first]
     apart = (np.abs(spans[0]) > MIN_APART) & (np.abs(spans[1]) > MIN_APART)
     first, turned = first[apart], spans[1][apart] / spans[0][apart]
@@ -71,3 +72,9 @@ def agreement(
     errors /= np.maximum(scale, 1)[:, None]
     agreeing: Floats = np.maximum(1 - np.square(errors / TOLERANCE), 0) @ weights
     return float(agreeing.max())
+
+
+@cache
+def _pairs(count: int) -> tuple[Rows, Rows]:
+    """All pairs of `count` things, at most HYPOTHESES_FROM: first and second of each."""
+    return np.triu_indices(count, 1)
