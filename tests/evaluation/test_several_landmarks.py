@@ -26,8 +26,7 @@ from whichlandmark.recognition.folder.tune import embed_training_photos
 from whichlandmark.recognition.indexing.index_photos import IndexOptions, index_photos
 from whichlandmark.recognition.recognizer import Recognizer
 from whichlandmark.recognition.rules import Rules
-from whichlandmark.training.loader import labelled_photos, require_validation
-from whichlandmark.training.trainer import validate
+from whichlandmark.training.loader import labelled_photos, require_validation, validate
 
 
 def column(*values: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Photo tables and DataLoader of a training run."""
+"""Photo tables and DataLoader of a training run, and its validation."""
 
 from __future__ import annotations
 
@@ -18,19 +18,23 @@ from torch.utils.data import DataLoader, Dataset
 from ..core.errors import DataError, ImageError
 from ..core.hardware import children_without_interrupts
 from ..core.images import photo_size, read_image
-from ..core.types import Image, Photos, Rows, one_landmark_each, true_landmarks
+from ..core.types import Image, Photos, Rows, Vectors, is_true, one_landmark_each, true_landmarks
 from ..features.preprocessing import Preprocessing
+from ..gallery.index.exact import nearest
+from ..metrics.ranking import gap
 from .augment import Augmentation, Shape, crop_shape
 from .checkpoint import RunState
 from .config import TrainConfig
 from .photo_cache import build_photo_cache
-from .samplers import epoch_batches
+from .samplers import class_centres, epoch_batches
 
 log = logging.getLogger("whichlandmark")
 
 CropKey = tuple[int, Shape, int]  # (row of the table, crop shape, seed of its augmentation)
 
 Validation = tuple[Photos, Photos]  # (database, queries)
+
+Embed = Callable[[Photos], tuple[Vectors, dict[str, str]]]  # vectors; id → reason of a failure
 
 
 class PhotoReader(Protocol):
@@ -279,3 +283,38 @@ def _aspect_ratio(path: str) -> float:
     except ImageError:
         return 1.0
     return width / height
+
+
+def validate(data: TrainingData, train_vectors: Vectors | None, embed: Embed) -> dict[str, float]:
+    """gap_… and top1_… of the validation queries against their database, 0 to 1.
+
+    Unreadable photos are ignored. M = number of queries whose landmark is in the database; other
+    queries count as wrong answers in the ranking, as in `evaluation`.
+    train_vectors: of the training photos, needed if they are the database, which is then not
+    embedded again. Raises DataError when no query has a landmark of the database.
+    """
+    vectors, database = train_vectors, data.database
+    if vectors is None or database is not data.train:
+        vectors, database = _readable(database, embed)
+    query_vectors, queries = _readable(data.queries, embed)
+    names, codes = np.unique(database.landmarks, return_inverse=True)
+    centres = class_centres(vectors, codes.astype(np.int64), len(names))
+    true = map(true_landmarks, queries.landmarks)
+    known = np.array([bool({*landmarks} & {*names}) for landmarks in true], dtype=bool)
+    scores = {}
+    for name, gallery, landmark_codes in (
+        ("nearest_photo", vectors, codes),
+        ("class_centre", centres, np.arange(len(names))),
+    ):
+        found = nearest(query_vectors, gallery, 1)
+        right = is_true(queries.landmarks, names[landmark_codes[found.rows[:, 0]]])
+        similarity = found.similarity[:, 0].astype(np.float64)
+        scores[f"gap_{name}"] = gap(similarity, right, int(known.sum()))
+        scores[f"top1_{name}"] = float(right[known].mean())
+    return scores
+
+
+def _readable(photos: Photos, embed: Embed) -> tuple[Vectors, Photos]:
+    vectors, failures = embed(photos)
+    readable = ~np.isin(photos.ids, list(failures))
+    return vectors[readable], photos.take(readable)

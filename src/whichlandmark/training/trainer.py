@@ -20,12 +20,10 @@ from torch import Tensor, nn
 from ..core.errors import DataError, OptionError
 from ..core.files import write_json
 from ..core.json_options import to_json
-from ..core.types import Photos, Rows, Vectors, is_true, one_landmark_each, true_landmarks
+from ..core.types import Photos, Rows, Vectors, one_landmark_each
 from ..features.embedders.torch_embedder import TorchEmbedder, pick_device
 from ..features.embedders.torch_network import EmbeddingNet, Pooling
 from ..features.pipeline import embed
-from ..gallery.index.exact import nearest
-from ..metrics.ranking import gap
 from .build import (
     has_new_head,
     licence_of_start,
@@ -53,14 +51,13 @@ from .loader import (
     labelled_photos,
     require_validation,
     table_hash,
+    validate,
 )
 from .losses import hardest_gaps
 from .optimizer import freeze, new_average, schedule, set_lr, train_mode
 from .samplers import class_centres, photos_of_each, subspaces
 
 Report = Callable[[int, int, str], None]  # (batches done, batches in all, message)
-
-Embed = Callable[[Photos], tuple[Vectors, dict[str, str]]]  # vectors; id → reason of a failure
 
 
 class Trainer:
@@ -377,38 +374,3 @@ class Trainer:
     def wait(self) -> None:
         """Wait for all processes, so that files of the main process can be read."""
         self.accelerator.wait_for_everyone()
-
-
-def validate(data: TrainingData, train_vectors: Vectors | None, embed: Embed) -> dict[str, float]:
-    """gap_… and top1_… of the validation queries against their database, 0 to 1.
-
-    Unreadable photos are ignored. M = number of queries whose landmark is in the database; other
-    queries count as wrong answers in the ranking, as in `evaluation`.
-    train_vectors: of the training photos, needed if they are the database, which is then not
-    embedded again. Raises DataError when no query has a landmark of the database.
-    """
-    vectors, database = train_vectors, data.database
-    if vectors is None or database is not data.train:
-        vectors, database = _readable(database, embed)
-    query_vectors, queries = _readable(data.queries, embed)
-    names, codes = np.unique(database.landmarks, return_inverse=True)
-    centres = class_centres(vectors, codes.astype(np.int64), len(names))
-    true = map(true_landmarks, queries.landmarks)
-    known = np.array([bool({*landmarks} & {*names}) for landmarks in true], dtype=bool)
-    scores = {}
-    for name, gallery, landmark_codes in (
-        ("nearest_photo", vectors, codes),
-        ("class_centre", centres, np.arange(len(names))),
-    ):
-        found = nearest(query_vectors, gallery, 1)
-        right = is_true(queries.landmarks, names[landmark_codes[found.rows[:, 0]]])
-        similarity = found.similarity[:, 0].astype(np.float64)
-        scores[f"gap_{name}"] = gap(similarity, right, int(known.sum()))
-        scores[f"top1_{name}"] = float(right[known].mean())
-    return scores
-
-
-def _readable(photos: Photos, embed: Embed) -> tuple[Vectors, Photos]:
-    vectors, failures = embed(photos)
-    readable = ~np.isin(photos.ids, list(failures))
-    return vectors[readable], photos.take(readable)
