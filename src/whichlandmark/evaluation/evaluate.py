@@ -28,7 +28,7 @@ from .predictions import Predictions
 from .run_queries import QueryRun, responder_of
 from .scores import Scores, prediction_scores, what_is_not_measured
 
-# The gallery is read once for so many queries; each takes 0.2 MB of memory.
+# The gallery is read once for so many queries; each takes 0.3 MB of memory.
 QUERIES_PER_SEARCH = 512
 
 RowsAndQueries = tuple[Rows, Queries]  # rows of the query table, and their queries

@@ -23,13 +23,13 @@ LOOSE_RATIO = 0.95  # of the distances to the nearest and second nearest; looser
 
 HYPOTHESES_FROM = 30  # matches of lowest ratio, whose pairs are tried
 
-MIN_APART = 20.0  # pixels of the resized photos between the two matches of a pair
+MIN_APART = 27.0  # pixels of the resized photos between the two matches of a pair
 
 MOST_SCALE = 3.0  # a change of size beyond this, or its inverse, is not tried
 
 MOST_TURN = np.cos(np.radians(15.0))  # cosine of the largest rotation
 
-TOLERANCE = 15.0  # pixels of the resized photos at which a match counts nothing
+TOLERANCE = 20.0  # pixels of the resized photos at which a match counts nothing
 
 MOST_DISTANCE = 0.9  # between the descriptors of a match that counts, of unit length
 
