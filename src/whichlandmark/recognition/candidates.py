@@ -219,7 +219,5 @@ def _votes(same: NDArray[np.bool_], similarity: NDArray[np.float64]) -> NDArray[
 def _photo_penalties(retriever: Retriever, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """B of the nearest photo of each candidate, 0 where there is none: (Q, T)."""
     penalties = np.zeros(rows.shape, dtype=np.float32)
-    photos, inverse = np.unique(rows[rows >= 0], return_inverse=True)
-    if len(photos):
-        penalties[rows >= 0] = retriever.gallery_penalties(photos)[inverse]
+    penalties[rows >= 0] = retriever.gallery_penalties(rows[rows >= 0])
     return penalties

@@ -187,7 +187,7 @@ class Retriever:
 
         Each is computed when it is first needed, and cached.
         """
-        new = np.unique(rows[np.isnan(self._penalty_cache[rows])])
+        new = _distinct(rows[np.isnan(self._penalty_cache[rows])])
         for start in range(0, len(new), ROWS_PER_BLOCK):
             block = new[start : start + ROWS_PER_BLOCK]
             vectors = self.vectors[block].astype(np.float32)
@@ -215,9 +215,9 @@ class Retriever:
         for start in range(0, len(rows), QUERIES_PER_BLOCK):
             block = slice(start, start + QUERIES_PER_BLOCK)
             queries, own = found.raw_queries[block], rows[block]
-            photos, position = np.unique(np.maximum(own, 0), return_inverse=True)
+            photos = _distinct(np.maximum(own, 0))
+            position = np.searchsorted(photos, np.maximum(own, 0))
             near = np.asarray(self.index.vectors[photos], dtype=np.float32)
-            position = position.reshape(own.shape)
             products = np.einsum("qd,qkd->qk", queries, near[position])
             cosines[block] = np.where(own < 0, -1, products)
             lead = evidence(queries)[:, None] - evidence(near)[position]
@@ -230,7 +230,7 @@ class Retriever:
         Each sum is computed when it is first needed, because one query needs very few of them.
         """
         order, starts, sums, computed = self._sum_cache
-        for code in np.unique(codes[codes >= 0]):
+        for code in _distinct(codes[codes >= 0]):
             if not computed[code]:
                 rows = self.vectors[order[starts[code] : starts[code + 1]]]
                 sums[code], computed[code] = rows.sum(axis=0, dtype=np.float32), True
@@ -298,6 +298,11 @@ class Retriever:
         ]
         empty = np.empty((0, len(self.projection.axes)), dtype=np.float16)
         return np.concatenate([empty, *blocks])
+
+
+def _distinct(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The distinct numbers, ascending. Not np.unique, which imports numpy.ma for a single photo."""
+    return np.array(sorted(set(numbers.ravel().tolist())), dtype=np.int64)
 
 
 def _row_products(
