@@ -308,7 +308,8 @@ def print_protocol(result: ProtocolResult) -> None:
     photos = f", {result.database:,} photos" if result.database else ""
     output.say(f"{result.protocol}{where}: {result.queries:,} queries{photos}")
     embedder = f"{result.name} ({result.embedder})" if result.name else result.embedder
-    size = f"; {result.image_size}, {result.dim} dimensions" if result.dim else ""
+    image_size = "image size unknown" if result.image_size == "unknown" else result.image_size
+    size = f"; {image_size}, {result.dim} dimensions" if result.dim else ""
     output.say(f"{embedder}, weights: {result.licence}{size}")
     measures = list(dict.fromkeys(row.measure for row in result.rows))
     widths = [max(9, len(measure) + 2) for measure in measures]
