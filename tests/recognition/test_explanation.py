@@ -365,7 +365,7 @@ def answered(decision: Decision, confidence: float, guess: str | None = "old_bri
 
 
 SURE, LIKELY = ("landmark", 0.8), ("landmark", 0.79)
-WHOLE = "so only the look of the whole counts."
+WHOLE = "so mostly the look of the whole counts."
 SENTENCES: list[tuple[tuple[Decision, float], dict[str, object], str]] = [
     (SURE, {"alike": 9, "contrast": "far", "details": 61},
      "Your photo looks like these 4 photos of Old Bridge, and far less like any other landmark. "

@@ -77,7 +77,7 @@ def _looks_like(answer: Prediction, reasons: Reasons, guess: str, other: str) ->
 
 def _details(answer: Prediction, reasons: Reasons, guess: str) -> str:
     """How many details agree, of an answer that names a landmark or thinks of one."""
-    whole = ", so only the look of the whole counts." if answer.decision == "landmark" else "."
+    whole = ", so mostly the look of the whole counts." if answer.decision == "landmark" else "."
     if reasons.details is None:
         return "Details were not compared."
     if reasons.details == 0:
