@@ -45,7 +45,8 @@ MIN_SIDE = 16  # pixels of the short side of a photo that may show a landmark
 
 EVEN_GREY_LEVELS = 8  # JPEG compression of one color changes fewer
 
-MATCHING_SIDE = MATCHING.size  # short side in pixels that a photo must be decoded at
+# Short side in pixels that a photo must be decoded at: with 4 : 3 the long side is MATCHING.size.
+MATCHING_SIDE = 480
 
 
 def local_features(image: Image) -> bytes:
