@@ -262,6 +262,7 @@ def test_leaving_a_changed_form_asks(page: Page) -> None:
         lambda: page.evaluate("location.hash = '#recognize'"),
     ):
         leave()
+        expect(page.locator("#confirm")).to_be_visible()  # the text is there from the time before
         expect(page.locator("#confirm-title")).to_have_text("Leave without saving?")
         page.keyboard.press("Escape")
         expect(page.locator("#confirm")).to_be_hidden()
